@@ -1,0 +1,6 @@
+"""`python -m gatewayd` is the CLI."""
+
+from gatewayd.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,74 @@
+"""QueueId, RecipientId, AttemptId, EventId and others: UUIDv7 as text, so they sort by time.
+
+RFC 9562 5.7. Standard library versions before 3.14 have no `uuid7`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import datetime as dt
+from typing import NewType
+
+QueueId = NewType("QueueId", str)  # one submission: the message
+RecipientId = NewType("RecipientId", str)  # one forward-path of it
+AttemptId = NewType("AttemptId", str)  # one try of one batch; also the lease token of its claim
+EventId = NewType("EventId", str)
+MailboxId = NewType("MailboxId", str)
+TokenId = NewType("TokenId", str)  # the `jti` of a token
+
+_lock = threading.Lock()
+_last = 0
+
+
+def uuid7(now: dt.datetime) -> str:
+    """A new UUIDv7 in its usual text form, larger than every one made before by this process."""
+    global _last  # noqa: PLW0603 - ids of one millisecond must still sort by the order they were made
+    milliseconds = int(now.timestamp() * 1000)
+    value = (
+        (milliseconds << 80)
+        | (0x7 << 76)
+        | (secrets.randbits(12) << 64)
+        | (0b10 << 62)
+        | secrets.randbits(62)
+    )
+    with _lock:
+        if value <= _last:
+            value = _next_after(_last)
+        _last = value
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _next_after(value: int) -> int:
+    """Count up in the random bits, leaving version and variant as they are (RFC 9562 6.2)."""
+    low = (value & ((1 << 62) - 1)) + 1 + secrets.randbits(32)
+    carry, low = low >> 62, low & ((1 << 62) - 1)
+    high = (value >> 64) & 0xFFF
+    high += carry
+    milliseconds = (value >> 80) + (high >> 12)
+    return (milliseconds << 80) | (0x7 << 76) | ((high & 0xFFF) << 64) | (0b10 << 62) | low
+
+
+def queue_id(now: dt.datetime) -> QueueId:
+    return QueueId(uuid7(now))
+
+
+def recipient_id(now: dt.datetime) -> RecipientId:
+    return RecipientId(uuid7(now))
+
+
+def attempt_id(now: dt.datetime) -> AttemptId:
+    return AttemptId(uuid7(now))
+
+
+def event_id(now: dt.datetime) -> EventId:
+    return EventId(uuid7(now))
+
+
+def mailbox_id(now: dt.datetime) -> MailboxId:
+    return MailboxId(uuid7(now))
+
+
+def token_id(now: dt.datetime) -> TokenId:
+    return TokenId(uuid7(now))
