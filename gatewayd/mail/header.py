@@ -20,6 +20,7 @@ Mailbox lists are read in `mailbox_list.py`, encoded words in `encoded_word.py`;
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import re
 from collections.abc import Callable, Collection
@@ -40,6 +41,7 @@ __all__ = [
     "check",
     "decode",
     "duplicates",
+    "format_date",
     "format_originator",
     "render_field",
 ]
@@ -295,6 +297,20 @@ def duplicates(section: HeaderSection) -> list[str]:
         for key, fields in section.by_name.items()
         if len(fields) > 1 and key in _AT_MOST_ONE
     ]
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def format_date(at: dt.datetime) -> str:
+    """A date-time in UTC, in English whatever the locale (RFC 5322 3.3)."""
+    if at.tzinfo is None:
+        raise ValueError("an instant is aware")
+    utc = at.astimezone(dt.UTC)
+    day, month = _DAYS[utc.weekday()], _MONTHS[utc.month - 1]
+    clock = f"{utc.hour:02}:{utc.minute:02}:{utc.second:02}"
+    return f"{day}, {utc.day:02} {month} {utc.year:04} {clock} +0000"
 
 
 def render_field(name: str, value: str, *, smtputf8: bool = False) -> bytes:
