@@ -51,13 +51,10 @@ def _check_simply(octets: bytes) -> LineFault | None:
         for match in re.finditer(rb"\0|\r(?!\n)|(?<!\r)\n", octets)
     ]
     start = 0
-    while start < len(octets):
-        end = octets.find(b"\n", start)
-        end = len(octets) if end < 0 else end
-        whole = octets[start:end].removesuffix(b"\r") if end < len(octets) else octets[start:]
-        if len(whole) > 998:
+    for line in re.findall(rb"[^\n]*\n|[^\n]+", octets):  # with its CRLF, or the LF alone
+        if len(line) > (1000 if line.endswith(b"\n") else 998):
             found.append((start + 999, LineFault.TOO_LONG))
-        start = end + 1
+        start += len(line)
     if not found:
         return None
     return min(found, key=lambda each: (each[0], each[1] is not LineFault.TOO_LONG))[1]
@@ -196,6 +193,7 @@ _long = st.sampled_from([b"\r\n", b"\r", b"\n", b"\0", b"a" * 499, b"a" * 998, b
 @example([b"a" * 998 + b"\r", b"\n"])
 @example([b"a" * 998 + b"\r", b"b"])
 @example([b"a" * 999])
+@example([b"a" * 999 + b"\n"])
 def test_line_check_when_cut_anywhere_then_finds_the_first_fault(blocks: list[bytes]) -> None:
     """The fault that is told does not depend on how TCP cut the stream."""
     whole = b"".join(blocks)
