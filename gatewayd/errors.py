@@ -7,8 +7,10 @@ GatewayError
 ├── KeyFileError           a key file is missing, open to others, bad   exit 77 or 78
 ├── StateDirLocked         another daemon owns the state directory      exit 73
 ├── LeaseLost              our claim on recipients has ended: the work is not ours any more
+├── SpoolDamaged           a spool file is missing or changed: that message fails, others go on
 └── StoreError
     ├── StoreUnavailable   busy or unreachable: try again               451 4.3.0, HTTP 503
+    ├── StoreConflict      another node wrote the same key first: look again
     ├── StoreFull          no space left                                452 4.3.1, HTTP 507
     ├── SchemaMismatch     the database is newer or older than the code exit 65
     └── StoreBroken        an fsync failed or the file is corrupt: the daemon stops, exit 74 or 65
@@ -172,6 +174,10 @@ class LeaseLost(GatewayError):
     """The recipients of a claim are not ours any more: stop, and do not write the dot."""
 
 
+class SpoolDamaged(GatewayError):
+    """The spool does not hold the octets that were accepted: none of them may be sent."""
+
+
 class StoreError(GatewayError):
     """Something about the database."""
 
@@ -180,6 +186,10 @@ class StoreUnavailable(StoreError):
     """The database is busy or cannot be reached; the same work may succeed later."""
 
     exit_code = 75  # EX_TEMPFAIL
+
+
+class StoreConflict(StoreUnavailable):
+    """Another node wrote a row with the same key at the same time."""
 
 
 class StoreFull(StoreError):

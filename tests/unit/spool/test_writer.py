@@ -1,0 +1,284 @@
+"""spool.directory.BodyWriter: what is kept, where, and in which order it becomes durable."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatewayd.errors import StoreBroken, StoreError, StoreFull, StoreUnavailable
+from gatewayd.mail.message import Body, SpooledBody
+from gatewayd.spool.directory import BodyWriter, Spool
+from gatewayd.spool.port import BodyWriterPort, SpoolPort
+
+LARGE = b"0123456789abcdef" * 5000
+
+
+def files(directory: Path) -> list[Path]:
+    """Everything that is kept or on its way."""
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def modes(directory: Path, wanted: Callable[[Path], bool]) -> set[int]:
+    """The permissions of files or directories below this one."""
+    return {stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*") if wanted(path)}
+
+
+async def kept(spool: Spool, octets: bytes, memory_octets: int = 65_536) -> Body:
+    """The octets, written and finished."""
+    writer = spool.incoming(memory_octets)
+    writer.write(octets)
+    return await writer.finish()
+
+
+def test_spool_is_what_the_port_asks_for(spool: Spool) -> None:
+    """Checked by mypy: the class has the protocol's shape."""
+    port: SpoolPort = spool
+    writer: BodyWriterPort = port.incoming()
+
+    assert isinstance(writer, BodyWriter)
+
+
+async def test_small_body_stays_in_memory(spool: Spool, directory: Path) -> None:
+    """Up to the limit no file is made."""
+    body = await kept(spool, b"x" * 65_536)
+
+    assert body == b"x" * 65_536
+    assert files(directory) == []
+
+
+async def test_empty_body_is_no_octets(spool: Spool) -> None:
+    """A message may have no body."""
+    assert await spool.incoming().finish() == b""
+
+
+async def test_large_body_is_a_file_under_its_key(spool: Spool, directory: Path) -> None:
+    """One octet over the limit is in a file, with the facts about it."""
+    octets = b"x" * 65_537
+
+    body = await kept(spool, octets)
+
+    assert isinstance(body, SpooledBody)
+    assert files(directory) == [directory / body.key[:2] / body.key]
+    assert files(directory)[0].read_bytes() == octets
+    assert body == SpooledBody(
+        key=body.key,
+        size_octets=65_537,
+        sha256=hashlib.sha256(octets).hexdigest(),
+        has_8bit=False,
+    )
+
+
+async def test_file_is_for_its_owner_only(spool: Spool, directory: Path) -> None:
+    """Files 0600, directories 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        await kept(spool, LARGE)
+        unfinished = spool.incoming()
+        unfinished.write(LARGE)
+        again = Spool(directory.with_name("again"))
+    finally:
+        os.umask(before)
+
+    assert isinstance(again, Spool)
+    assert len(files(directory)) == 2
+    assert modes(directory, Path.is_file) == {0o600}
+    assert modes(directory, Path.is_dir) == {0o700}
+    assert modes(directory.with_name("again"), Path.is_dir) == {0o700}
+    unfinished.discard()
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(blocks=st.lists(st.binary(max_size=40), max_size=12), memory_octets=st.integers(0, 120))
+async def test_any_blocks_read_back(
+    spool: Spool, directory: Path, blocks: list[bytes], memory_octets: int
+) -> None:
+    """Octets and facts are those of the whole, however it is split and wherever it spills."""
+    octets = b"".join(blocks)
+    writer = spool.incoming(memory_octets)
+    for block in blocks:
+        writer.write(block)
+        assert writer.held_octets <= memory_octets
+
+    body = await writer.finish()
+
+    assert writer.size_octets == len(octets)
+    assert b"".join(spool.blocks(body, 7)) == octets
+    await spool.check(body)
+    assert isinstance(body, SpooledBody) == (len(octets) > memory_octets)
+    if isinstance(body, SpooledBody):
+        assert body.size_octets == len(octets)
+        assert body.has_8bit != octets.isascii()
+        spool.delete(body.key)
+    assert files(directory) == []
+
+
+async def test_order_of_finish_survives_a_power_loss(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File fsync, rename, fsync of both directories, and only then the body is handed out."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def spy_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        size = path.stat().st_size if path.is_file() else 0
+        steps.append(f"fsync {path.relative_to(directory)} {size}")
+        fsync(descriptor)
+
+    def spy_rename(path: Path, target: Path) -> Path:
+        steps.append(f"rename {path.relative_to(directory)} {target.relative_to(directory)}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "rename", spy_rename)
+
+    body = await kept(spool, LARGE)
+
+    assert isinstance(body, SpooledBody)
+    key, bucket = body.key, body.key[:2]
+    assert steps == [
+        f"fsync incoming/{key}.tmp {len(LARGE)}",
+        f"rename incoming/{key}.tmp {bucket}/{key}",
+        f"fsync {bucket} 0",
+        "fsync incoming 0",
+    ]
+
+
+async def test_discard_removes_the_file(spool: Spool, directory: Path) -> None:
+    """Once, twice, and before anything was written."""
+    writer = spool.incoming()
+    writer.write(LARGE)
+    assert len(files(directory)) == 1
+
+    writer.discard()
+    writer.discard()
+    spool.incoming().discard()
+
+    assert files(directory) == []
+    assert writer.held_octets == 0
+
+
+async def test_discard_after_finish_keeps_the_file(spool: Spool, directory: Path) -> None:
+    """A door may discard whatever happened."""
+    writer = spool.incoming()
+    writer.write(LARGE)
+    await writer.finish()
+
+    writer.discard()
+
+    assert len(files(directory)) == 1
+
+
+async def test_ended_body_takes_nothing_more(spool: Spool) -> None:
+    """A fault of ours, which must not pass in silence."""
+    finished, discarded = spool.incoming(), spool.incoming()
+    await finished.finish()
+    discarded.discard()
+
+    for writer in (finished, discarded):
+        with pytest.raises(AssertionError):
+            writer.write(b"x")
+        with pytest.raises(AssertionError):
+            await writer.finish()
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spool files are /dev/full: the kernel answers ENOSPC to every write."""
+    really_open = os.open
+
+    def open_full(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(".tmp"):
+            return really_open("/dev/full", os.O_WRONLY)
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_full)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_while_writing_is_store_full(spool: Spool) -> None:
+    """The writer has ended, and holds nothing."""
+    writer = spool.incoming()
+
+    with pytest.raises(StoreFull):
+        writer.write(LARGE)
+
+    assert writer.held_octets == 0
+    writer.discard()
+
+
+@pytest.mark.usefixtures("full_disk")
+async def test_full_disk_while_finishing_is_store_full(spool: Spool) -> None:
+    """What was still buffered does not fit."""
+    writer = spool.incoming(memory_octets=0)
+    writer.write(b"few octets")
+
+    with pytest.raises(StoreFull):
+        await writer.finish()
+
+
+def failing(number: int) -> Callable[..., None]:
+    """A system call that fails."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [
+        (errno.ENOSPC, StoreFull),
+        (errno.EDQUOT, StoreFull),
+        (errno.EIO, StoreBroken),
+        (errno.EINVAL, StoreBroken),
+    ],
+)
+async def test_failed_fsync_is_never_tried_again(
+    number: int,
+    raised: type[StoreError],
+    spool: Spool,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a failed fsync the octets are gone, and nothing says so a second time."""
+    writer = spool.incoming()
+    writer.write(LARGE)
+    monkeypatch.setattr(os, "fsync", failing(number))
+
+    with pytest.raises(raised):
+        await writer.finish()
+
+    assert files(directory) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [
+        (errno.ENOSPC, StoreFull),
+        (errno.EIO, StoreBroken),
+        (errno.EROFS, StoreBroken),
+        (errno.EMFILE, StoreUnavailable),
+        (errno.ENOENT, StoreUnavailable),
+    ],
+)
+def test_file_that_cannot_be_made_is_a_store_error(
+    number: int, raised: type[StoreError], spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row of the module's table each."""
+    monkeypatch.setattr(os, "open", failing(number))
+
+    with pytest.raises(raised):
+        spool.incoming().write(LARGE)
