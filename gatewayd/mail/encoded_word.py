@@ -79,11 +79,11 @@ def decode(value: bytes) -> str:
     charset, pending = "", bytearray()
     at = 0
     for match in _WORD.finditer(unfolded):
-        between = unfolded[at : match.start()]
         word_charset = match[1].decode("ascii").lower()
         octets = _octets(match[2], match[3])
         if octets is None or not _CHARSET.fullmatch(word_charset):
             continue
+        between = unfolded[at : match.start()]
         if not charset or between.strip(b" \t") or word_charset != charset:
             parts.append(_text(pending, charset))
             pending.clear()

@@ -123,7 +123,7 @@ def _tokens(value: bytes) -> Iterator[_Token]:
 def _members(value: bytes, *, allow_groups: bool) -> Iterator[tuple[list[_Token], list[_Token]]]:
     """Phrase and address tokens of each mailbox, split at commas, groups opened."""
     member: list[_Token] = []
-    in_group = after_group = False
+    in_group = after_group = after_comma = False
     for token in _tokens(value):
         kind = token[0]
         if kind == "," and after_group:
@@ -131,12 +131,12 @@ def _members(value: bytes, *, allow_groups: bool) -> Iterator[tuple[list[_Token]
             member, after_group = [], False
         elif kind == ",":
             yield _mailbox(member)
-            member = []
+            member, after_comma = [], True
         elif kind == ":" and allow_groups and not (in_group or after_group):
             _phrase(member)
-            member, in_group = [], True
+            member, in_group, after_comma = [], True, False
         elif kind == ";" and in_group:
-            if any(other[0] != "space" for other in member):
+            if after_comma or any(other[0] != "space" for other in member):
                 yield _mailbox(member)
             member, in_group, after_group = [], False, True
         else:
@@ -204,5 +204,5 @@ def _display_name(phrase: list[_Token]) -> str | None:
             parts.append(" ")
         elif kind != "comment":
             parts.append(text)
-    name = encoded_word.decode("".join(parts).strip().encode())
+    name = encoded_word.decode("".join(parts).encode())
     return name or None
