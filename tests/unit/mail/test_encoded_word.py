@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from email.header import decode_header, make_header
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.mail.encoded_word import decode, encode
+from tests.unit.mail.stopwatch import assert_linear
 
 _text = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=200)
 
@@ -87,13 +87,4 @@ def test_no_octets_make_decode_fail(value: bytes) -> None:
 )
 def test_time_is_linear(unit: bytes) -> None:
     """Twice the octets take twice the time, not four times."""
-    assert _seconds(unit * 40_000) <= 2.5 * _seconds(unit * 20_000) + 0.005
-
-
-def _seconds(value: bytes) -> float:
-    times: list[float] = []
-    for _ in range(3):
-        start = time.process_time()
-        decode(value)
-        times.append(time.process_time() - start)
-    return min(times)
+    assert_linear(lambda count: decode(unit * count), 20_000)
