@@ -287,6 +287,8 @@ def _attachment(attachment: Attachment, pointer: str) -> _Entity:
         )
     else:
         encoding, body = "base64", encode_base64(attachment.content)
+    if attachment.disposition not in {"attachment", "inline"}:
+        raise ComposeError(f"{pointer}/disposition", "must be attachment or inline")
     fields = [
         render_field("Content-Type", media_type),
         _encoding_field(encoding).encode("ascii"),
@@ -327,7 +329,9 @@ def _disposition(attachment: Attachment, pointer: str) -> bytes:
         raise ComposeError(pointer, "must be valid Unicode") from error
     if len(octets) > _MAX_FILENAME:
         raise ComposeError(pointer, f"may have at most {_MAX_FILENAME} octets")
-    if len(name) <= _SHORT_FILENAME and name.isascii() and "\t" not in name and "=?" not in name:
+    # Readers fold white space and decode words even inside quotes; percent notation is exact.
+    is_plain = name.isascii() and "=?" not in name and name == " ".join(name.split())
+    if is_plain and len(name) <= _SHORT_FILENAME:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'{field};\r\n filename="{escaped}"\r\n'.encode("ascii")
     sections = _sections(name)

@@ -11,7 +11,9 @@ of at most `nesting` entries and no more of the message held than one line.
 | the message inside message/rfc822, message/global  | one part         |
 
 A delimiter ends the parts inside it wherever it stands, in a header too, as it does for readers
-(RFC 2046 5.1.2). A boundary is at most 70 characters (RFC 2046 5.1.1).
+(RFC 2046 5.1.2). A boundary is at most 70 characters (RFC 2046 5.1.1). Where readers disagree,
+what gives the deeper tree counts: of two Content-Type fields the one that has parts, of two
+multiparts with the same boundary the inner.
 """
 
 from __future__ import annotations
