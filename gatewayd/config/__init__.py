@@ -15,6 +15,8 @@
 | problems.py    | what is wrong with a file, in plain words                            |
 | check.py       | rules across sections                                                |
 | reload.py      | what SIGHUP may change                                               |
+| reference.py   | every key by its dotted name, with its default                       |
+| render.py      | Config back to TOML                                                  |
 
 A room is given its section only, never the whole Config. Keys end in their unit: `_s` is seconds,
 `_octets` is octets. docs/config.md lists every key.

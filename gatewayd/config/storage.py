@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from annotated_types import Ge, Le
 from pydantic import AfterValidator, Field, Strict
 
 from gatewayd.config.types import Count, File, Octets, Seconds, Section
@@ -25,6 +26,7 @@ def _url(value: str) -> str:
     return value
 
 
+AtLeastADay = Annotated[float, Strict(), Ge(86_400), Le(1e9)]
 DatabaseUrl = Annotated[str, Strict(), AfterValidator(_url)]
 
 
@@ -72,6 +74,6 @@ class RetentionSection(Section):
     messages_s: Seconds = Field(
         default=2_592_000, description="Messages whose every recipient is settled."
     )
-    idempotency_s: Seconds = Field(
+    idempotency_s: AtLeastADay = Field(
         default=86_400, description="Answers to idempotency keys; at least a day."
     )
