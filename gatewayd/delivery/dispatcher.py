@@ -1,0 +1,332 @@
+"""Dispatcher: claims what is due, and hands it out so that no next hop waits for another.
+
+```
+ Queue.lanes ──> whose next hop has room? ──> Queue.claim ──> Destination ──> one task per claim
+      ^                                                        waiting, running
+      └──── woken by: a commit, room at a next hop, the next due time, the end of a pause
+```
+
+| bound                 | is                                              | so that                |
+|-----------------------|-------------------------------------------------|------------------------|
+| running at a next hop | its window (`concurrency.py`)                   | it is not flooded      |
+| waiting for it        | two windows more if it answered last time       | it is never idle       |
+| claimed at once       | claim_messages                                  | a claim is short       |
+| recipients in memory  | ready_recipients; who holds as many as are free | the dead cannot starve |
+|                       | gets no more, but each may hold one message     | the living             |
+
+A claim is for a batch: a next hop gets more work when it has room for a window of it, or has none
+waiting; otherwise each outcome would cost a transaction for the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
+
+from gatewayd.clock import Clock
+from gatewayd.config.delivery import DeliverySection, NextHop
+from gatewayd.delivery.attempt import Running
+from gatewayd.delivery.concurrency import Window
+from gatewayd.delivery.destination import Destination, shares_of, turned
+from gatewayd.delivery.ports import Log, QueuePort
+from gatewayd.delivery.smtp.pool import Pool
+from gatewayd.errors import StoreFull, StoreUnavailable
+from gatewayd.events.wakeup import Wakeup
+from gatewayd.ids import AttemptId, MailboxId
+from gatewayd.queue.claim import Claim
+from gatewayd.queue.enqueue import SANDBOX_LANE
+
+PAUSE_S: Final = 1.0  # after the store was busy
+NOTHING_CLAIMED_S: Final = 0.05  # others took what was due, or the database's clock is behind
+FORGOTTEN_S: Final = 600.0  # a next hop without work
+TIDY_S: Final = 5.0  # between two looks at idle sessions and next hops
+
+
+class Route(Protocol):
+    """Where mail goes, and how; `smarthost.Smarthost`."""
+
+    async def next_hop(self, lane: MailboxId) -> NextHop | None: ...
+
+    async def attempt(self, running: Running, next_hop: NextHop | None) -> bool: ...
+
+
+class Dispatcher:
+    """The service that delivers.
+
+    Args:
+        poll_s: how long to trust in wake-ups; 1 s where other nodes share the database.
+    """
+
+    name = "delivery"
+
+    def __init__(  # noqa: PLR0913 - what delivery stands on, each a thing of its own
+        self,
+        *,
+        queue: QueuePort,
+        route: Route,
+        pool: Pool,
+        section: DeliverySection,
+        wakeup: Wakeup,
+        clock: Clock,
+        log: Log,
+        poll_s: float,
+    ) -> None:
+        self._queue = queue
+        self._route = route
+        self._pool = pool
+        self._section = section
+        self._wakeup = wakeup
+        self._clock = clock
+        self._log = log
+        self._poll_s = poll_s
+        self._destinations: dict[NextHop | None, Destination] = {}
+        self._running: dict[AttemptId, tuple[Running, asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._is_draining = False
+        self._is_store_away = False
+        self._turn = 0
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Deliver until drained."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            tidy = group.create_task(self._tidy())
+            ready.set()
+            try:
+                while not self._is_draining:
+                    await self._wakeup.wait(await self._fetch())
+            finally:
+                tidy.cancel()
+
+    async def drain(self, deadline: float) -> None:
+        """Claim no more; what is past its marker may end until `deadline`; give the rest back.
+
+        Args:
+            deadline: on the clock's `monotonic`.
+        """
+        self._is_draining = True
+        self._wakeup.notify()
+        given_back = [claim for each in self._destinations.values() for claim in each.waiting]
+        for each in self._destinations.values():
+            each.waiting.clear()
+        for running, task in list(self._running.values()):
+            if not running.must_end:
+                given_back.append(running.claim)
+                task.cancel()
+        await self._wait_for_running(max(0.0, deadline - self._clock.monotonic()))
+        for running, task in list(self._running.values()):
+            given_back.append(running.claim)
+            task.cancel()
+        await self._wait_for_running(PAUSE_S)
+        await self._give_back(given_back)
+        await self._pool.close()
+
+    async def _wait_for_running(self, timeout_s: float) -> None:
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def _give_back(self, claims: Collection[Claim]) -> None:
+        if not claims:
+            return
+        try:
+            await self._queue.release(claims)
+        except (StoreUnavailable, StoreFull) as fault:
+            # Their leases end by themselves, or at the next start.
+            self._log.error("release_failed", claims=len(claims), reason=str(fault))
+
+    # Claiming.
+
+    async def _fetch(self) -> float:
+        """Claim what there is room for; seconds until it is worth looking again."""
+        try:
+            lanes = await self._queue.lanes()
+            now = self._clock.now()
+            due = [lane for lane, due_at in lanes.items() if due_at <= now]
+            wants, homes = await self._wants(due)
+            claims = await self._queue.claim(wants) if wants else []
+        except (StoreUnavailable, StoreFull) as fault:
+            if not self._is_store_away:
+                self._log.error("claims_paused", reason=str(fault))
+            self._is_store_away = True
+            return PAUSE_S
+        self._is_store_away = False
+        if self._is_draining:
+            await self._give_back(claims)
+            return 0.0
+        return self._place(claims, wants=wants, homes=homes, lanes=lanes, now=now)
+
+    async def _wants(
+        self, due: list[MailboxId]
+    ) -> tuple[dict[MailboxId, int], dict[MailboxId, Destination]]:
+        """How many messages of each lane to claim, and where each of these lanes goes."""
+        homes: dict[MailboxId, Destination] = {}
+        lanes_of: dict[NextHop | None, list[MailboxId]] = {}
+        for lane in due:
+            next_hop = await self._route.next_hop(lane)
+            homes[lane] = self._destination(next_hop)
+            lanes_of.setdefault(next_hop, []).append(lane)
+        for each in self._destinations.values():
+            each.has_more = False
+        left = self._section.claim_messages
+        ready = sum(each.recipients for each in self._destinations.values())
+        free_recipients = self._section.ready_recipients - ready
+        wants: dict[MailboxId, int] = {}
+        self._turn += 1
+        for next_hop, lanes in turned(list(lanes_of.items()), self._turn):
+            destination = self._destinations[next_hop]
+            destination.has_more = True  # until a claim shows otherwise
+            if destination.recipients and destination.recipients >= free_recipients:
+                continue
+            room = min(destination.room, left)
+            shares = shares_of(turned(lanes, self._turn), room)
+            wants.update(shares)
+            left -= sum(shares.values())
+        return wants, homes
+
+    def _place(
+        self,
+        claims: Collection[Claim],
+        *,
+        wants: Mapping[MailboxId, int],
+        homes: Mapping[MailboxId, Destination],
+        lanes: Mapping[MailboxId, dt.datetime],
+        now: dt.datetime,
+    ) -> float:
+        """Start what was claimed; seconds until the next look."""
+        for claim in claims:
+            destination = homes[_lane(claim)]
+            destination.waiting.append(claim)
+            destination.recipients += len(claim.recipients)
+        for destination in set(homes.values()):
+            self._start(destination)
+        counts: dict[MailboxId, int] = {}
+        for claim in claims:
+            lane = _lane(claim)
+            counts[lane] = counts.get(lane, 0) + 1
+        for destination in set(homes.values()):
+            mine = [lane for lane, home in homes.items() if home is destination]
+            destination.has_more = any(
+                lane not in wants or counts.get(lane, 0) >= wants[lane] for lane in mine
+            )
+        if claims and any(each.has_more and each.room for each in set(homes.values())):
+            return 0.0
+        return self._until_next(wants, homes, lanes, now)
+
+    def _until_next(
+        self,
+        wants: Mapping[MailboxId, int],
+        homes: Mapping[MailboxId, Destination],
+        lanes: Mapping[MailboxId, dt.datetime],
+        now: dt.datetime,
+    ) -> float:
+        waits = [self._poll_s]
+        waits.extend(
+            (due_at - now).total_seconds() for lane, due_at in lanes.items() if lane not in homes
+        )
+        waits.extend(
+            probe_in_s
+            for each in set(homes.values())
+            if (probe_in_s := each.window.probe_in_s) is not None
+        )
+        if wants:
+            # Something was due and had room. If it was not all of it, room will wake us; if it was
+            # none, it is not worth asking for at once.
+            waits.append(PAUSE_S)
+        return max(NOTHING_CLAIMED_S, min(waits))
+
+    def _destination(self, next_hop: NextHop | None) -> Destination:
+        destination = self._destinations.get(next_hop)
+        if destination is None:
+            section = self._section
+            window = Window(
+                start=section.concurrency_start, maximum=section.concurrency_max, clock=self._clock
+            )
+            destination = Destination(next_hop, window, self._clock.monotonic())
+            self._destinations[next_hop] = destination
+        return destination
+
+    # Working.
+
+    def _start(self, destination: Destination) -> None:
+        """Start as much of what waits as may run."""
+        group = self._group
+        if group is None or self._is_draining:
+            return
+        destination.used_at = self._clock.monotonic()
+        while destination.waiting and destination.window.free:
+            running = Running(destination.waiting.popleft())
+            destination.window.started()
+            task = group.create_task(self._work(running, destination))
+            self._running[running.claim.attempt_id] = (running, task)
+
+    async def _work(self, running: Running, destination: Destination) -> None:
+        """One task: an attempt, then whatever its end makes room for."""
+        claim, window = running.claim, destination.window
+        try:
+            is_reached = await self._route.attempt(running, destination.next_hop)
+        except BaseException:
+            # Cancelled by a drain, or the store is broken: nothing new is started.
+            window.ended()
+            raise
+        finally:
+            del self._running[claim.attempt_id]
+            destination.recipients -= len(claim.recipients)
+        if is_reached:
+            window.reached()
+        else:
+            window.unreachable()
+        if window.is_paused:
+            await self._give_back_waiting(destination)
+        self._start(destination)
+        if destination.has_more and destination.room:
+            self._wakeup.notify()
+
+    async def _give_back_waiting(self, destination: Destination) -> None:
+        """Let go of what waits for a next hop that is gone: untried, so not counted."""
+        claims = list(destination.waiting)
+        destination.waiting.clear()
+        destination.recipients -= sum(len(claim.recipients) for claim in claims)
+        await self._give_back(claims)
+
+    async def _tidy(self) -> None:
+        """Renew leases, take back those that others let expire, say goodbye to what is not used."""
+        renewed = self._clock.monotonic()
+        every_s = min(TIDY_S, self._section.renew_s)
+        while True:
+            await asyncio.sleep(every_s)
+            self._pool.sweep()
+            now = self._clock.monotonic()
+            for next_hop, each in list(self._destinations.items()):
+                if not each.held and not each.window.is_paused and now - each.used_at > FORGOTTEN_S:
+                    del self._destinations[next_hop]
+            try:
+                if now - renewed >= self._section.renew_s:
+                    renewed = now
+                    await self._renew()
+                await self._queue.recover(all_leases=False)
+                await self._queue.requeue_in_doubt()
+            except (StoreUnavailable, StoreFull) as fault:
+                self._log.error("renewal_failed", reason=str(fault))
+
+    async def _renew(self) -> None:
+        """Hold longer what we hold; what is lost and not begun is forgotten."""
+        held = [running.claim for running, _ in self._running.values()]
+        held.extend(claim for each in self._destinations.values() for claim in each.waiting)
+        lost = await self._queue.renew(held) if held else set()
+        if not lost:
+            return
+        self._log.warning("leases_lost", claims=len(lost))
+        for each in self._destinations.values():
+            kept = [claim for claim in each.waiting if claim.attempt_id not in lost]
+            dropped = [claim for claim in each.waiting if claim.attempt_id in lost]
+            each.waiting = deque(kept)
+            each.recipients -= sum(len(claim.recipients) for claim in dropped)
+
+
+def _lane(claim: Claim) -> MailboxId:
+    """The lane a claim came from."""
+    return SANDBOX_LANE if claim.sandbox else claim.mailbox_id
