@@ -1,0 +1,157 @@
+"""Routes and layers: one list for each listener.
+
+```
+uvicorn ─> Edge ─> BodyLimit ─> Starlette ─┬─ /healthz /readyz
+                                           ├─ /caught            (localserve)
+                                           └─ /api/v1 ─ FastAPI ─┬─ /openapi.json
+                                                                 └─ /messages...
+```
+
+The operators' application, on the unix socket, is `web/admin/`: `create_admin_app` there stands on
+`protect` and `exception_handlers` of this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+import gatewayd
+from gatewayd import log
+from gatewayd.config.limits import LimitsSection
+from gatewayd.errors import GatewayError, Refused
+from gatewayd.web import caught, health, metrics, openapi, problems, validation
+from gatewayd.web.api.messages import Inspector, MessagesApi
+from gatewayd.web.api.models import SendBatch, SendMessage
+from gatewayd.web.api.submissions import Intake
+from gatewayd.web.api.views import Problem
+from gatewayd.web.auth import Gate, Tokens
+from gatewayd.web.edge import Edge
+from gatewayd.web.limits import BodyLimit
+from gatewayd.web.problems import HttpRefused
+
+API_PATH: Final = "/api/v1"
+_DESCRIPTION: Final = (
+    "Hand over mail to be signed and delivered. Every error is problem+json (RFC 9457) with a "
+    "stable `code`."
+)
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+_log = log.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiParts:
+    """What the API stands on."""
+
+    intake: Intake
+    tokens: Tokens
+    inspector: Inspector
+    readiness: health.Readiness
+    limits: LimitsSection
+
+
+def create_api_app(parts: ApiParts, *, caught_mail: caught.CaughtMail | None = None) -> ASGIApp:
+    """The application of the API's listener; with the simulator's mail when it is given."""
+    routes: list[BaseRoute] = [
+        *health.routes(parts.readiness, with_detail=False),
+        Mount(API_PATH, app=_api(parts)),
+    ]
+    if caught_mail is not None:
+        routes += caught.routes(caught_mail)
+    return protect(_starlette(routes), body_octets=parts.limits.http_body_octets)
+
+
+def create_metrics_app(shown: metrics.Metrics, readiness: health.Readiness) -> ASGIApp:
+    """The application of the metrics listener."""
+    routes = [metrics.route(shown), *health.routes(readiness, with_detail=True)]
+    return protect(_starlette(routes), body_octets=0)
+
+
+def protect(app: ASGIApp, *, body_octets: int) -> ASGIApp:
+    """The layers that every application has around it."""
+    return Edge(BodyLimit(app, octets=body_octets))
+
+
+def exception_handlers() -> dict[int | type[Exception], Handler]:
+    """Every exception to its problem; what nobody expected is logged by `Edge`, once."""
+    return {
+        GatewayError: _refuse,
+        HttpRefused: _refuse,
+        HTTPException: _refuse,
+        RequestValidationError: _refuse_parameters,
+        Exception: _refuse_silently,
+    }
+
+
+def _starlette(routes: Sequence[BaseRoute]) -> Starlette:
+    app = Starlette(routes=list(routes), exception_handlers=exception_handlers())
+    app.router.redirect_slashes = False
+    return app
+
+
+def _api(parts: ApiParts) -> FastAPI:
+    app = FastAPI(
+        title="gatewayd",
+        version=gatewayd.__version__,
+        description=_DESCRIPTION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=exception_handlers(),
+    )
+    gate = Gate(parts.tokens, token_octets=parts.limits.token_octets)
+    messages = MessagesApi(
+        gate=gate, intake=parts.intake, inspector=parts.inspector, limits=parts.limits
+    )
+    app.include_router(messages.router())
+    octets = b""
+
+    def render() -> bytes:
+        whole = openapi.document(app, path=API_PATH, models=(SendMessage, SendBatch, Problem))
+        return json.dumps(whole).encode()
+
+    async def show_openapi(_: Request) -> Response:
+        nonlocal octets
+        if not octets:  # a tenth of a second, which is too long for the loop
+            octets = await asyncio.to_thread(render)
+        return Response(octets, media_type="application/json")
+
+    app.router.routes.append(Route("/openapi.json", show_openapi))
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    problem = problems.from_exception(error)
+    bound = _log.bind(
+        request_id=problems.request_id(request.scope), code=problem.code, status=problem.status
+    )
+    if isinstance(error, GatewayError) and not isinstance(error, Refused):
+        bound.error("http_request_failed", error=str(error))
+    elif isinstance(error, Refused):
+        bound.info("http_request_refused", reason=error.reason or error.public)
+    else:
+        bound.debug("http_request_refused", reason=problem.detail)
+    return problems.response(problem, request.scope)
+
+
+async def _refuse_parameters(request: Request, error: RequestValidationError) -> Response:
+    return await _refuse(request, validation.from_query(error.errors()))
+
+
+async def _refuse_silently(request: Request, error: Exception) -> Response:
+    return problems.response(problems.from_exception(error), request.scope)

@@ -1,0 +1,80 @@
+"""The outermost layer: a request id, safe headers on every answer, and nothing escapes.
+
+Written on bare ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gatewayd import log
+from gatewayd.web import problems
+from gatewayd.web.problems import HttpFault, HttpRefused
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
+
+SAFE_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+_log = log.get_logger(__name__)
+
+
+class Edge:
+    """Wraps an application so that each request gets an id and an answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        fixed = [*SAFE_HEADERS, (b"x-request-id", request_id.encode())]
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *fixed]
+            await send(message)
+
+        try:
+            _require_one_host(scope)
+            await self._app(scope, receive, answer)
+        except HttpRefused as error:
+            await problems.response(problems.from_exception(error), scope)(scope, receive, answer)
+        except ClientDisconnect:
+            # Whoever would read the answer has gone.
+            _log.debug("http_client_gone", request_id=request_id)
+        except Exception as error:  # noqa: BLE001 - the last layer: a client gets an answer
+            _log.exception("http_request_failed", request_id=request_id, method=scope["method"])
+            if not started:
+                problem = problems.from_exception(error)
+                await problems.response(problem, scope)(scope, receive, answer)
+
+
+def _require_one_host(scope: Scope) -> None:
+    """Two readers of a request with two Host fields see two requests (RFC 9112 3.2)."""
+    count = sum(name == b"host" for name, _ in scope["headers"])
+    if count > 1 or (count == 0 and scope.get("http_version") == "1.1"):
+        raise HttpRefused(HttpFault.REQUEST_MALFORMED, "Send one Host field.")
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's X-Request-Id if it is harmless, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(value):
+            return str(value, "ascii")
+    return secrets.token_hex(8)
