@@ -273,13 +273,13 @@ class FakeLog:
 
     lines: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
-    def info(self, event: str, /, **fields: object) -> None:
+    def info(self, event: str, **fields: object) -> None:
         self.lines.append((event, fields))
 
-    def warning(self, event: str, /, **fields: object) -> None:
+    def warning(self, event: str, **fields: object) -> None:
         self.lines.append((event, fields))
 
-    def error(self, event: str, /, **fields: object) -> None:
+    def error(self, event: str, **fields: object) -> None:
         self.lines.append((event, fields))
 
     @property
