@@ -1,0 +1,191 @@
+"""Every metric in one table: name, labels, unit, meaning.
+
+The table is the body of `Metrics.__init__`, one line each; docs/metrics.md explains them to
+operators. Names are public and never change. A label has few values, all known here: no address,
+domain or id is ever one.
+
+There is one Metrics per daemon, built in daemon/build.py, with a registry of its own, so that two
+daemons can live in one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from gatewayd import __version__
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+_LONG_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 1500)
+_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+# The label `reason` of outbound_messages_failed_total: the subject of the status (RFC 3463 3).
+_SUBJECTS: Final = {
+    "1": "address",
+    "2": "mailbox",
+    "3": "system",
+    "4": "network",
+    "5": "protocol",
+    "6": "content",
+    "7": "policy",
+}
+
+
+class _Reply(Protocol):
+    @property
+    def status(self) -> object: ...
+
+
+class Metrics:
+    """What the daemon counts and times."""
+
+    def __init__(self) -> None:
+        # A time of creation beside each series is twice the text, and no use.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        self.build_info = self._gauge("gatewayd_build_info", "Always 1; the version.", "version")
+        self.build_info.labels(version=__version__).set(1)
+        self._accepting()
+        self._delivering()
+        self._returning()
+        self._running()
+
+    def _accepting(self) -> None:
+        count, gauge, times = self._counter, self._gauge, self._histogram
+        self.smtp_sessions = gauge("smtp_sessions", "SMTP connections open now.")
+        self.smtp_connections_refused = count(
+            "smtp_connections_refused_total", "SMTP connections turned away by a limit."
+        )
+        self.smtp_timeouts = count("smtp_timeouts_total", "SMTP sessions ended by a deadline.")
+        self.smtp_auth_failures = count("smtp_auth_failures_total", "Logins refused over SMTP.")
+        self.smtp_unacked_commit = count(
+            "smtp_unacked_commit_total",
+            "Messages stored whose client had gone before it could read the 250.",
+        )
+        self.submissions = count(
+            "submissions_total", "Submissions by door and verdict.", "door", "code"
+        )
+        self.accept_seconds = times(
+            "accept_duration_seconds", "From a whole submission to its commit.", _SECONDS, "door"
+        )
+        self.outbound_messages_enqueued = count(
+            "outbound_messages_enqueued_total", "Recipients accepted."
+        )
+        self.intake_set_size = times(
+            "intake_set_size", "Submissions decided and stored together.", _SIZES
+        )
+
+    def _delivering(self) -> None:
+        count, gauge, times = self._counter, self._gauge, self._histogram
+        self.outbound_messages_sent = count(
+            "outbound_messages_sent_total", "Recipients the next hop has accepted."
+        )
+        self.outbound_messages_failed = count(
+            "outbound_messages_failed_total", "Recipients given up, by reason.", "reason"
+        )
+        for reason in (*_SUBJECTS.values(), "other", "expired"):
+            self.outbound_messages_failed.labels(reason=reason)  # 0 from the start, for rate()
+        self.outbound_messages_deferred = count(
+            "outbound_messages_deferred_total",
+            "Attempts that ended with a later try, by recipient.",
+        )
+        self.outbound_in_doubt = count(
+            "outbound_in_doubt_total", "Recipients whose final dot was never answered."
+        )
+        self.outbound_messages_unsigned = count(
+            "outbound_messages_unsigned_total", "Messages sent without DKIM, for want of a key."
+        )
+        self.smtp_delivery_duration_seconds = times(
+            "smtp_delivery_duration_seconds", "One attempt, with its outcome.", _LONG_SECONDS
+        )
+        self.queue_depth = gauge("queue_depth", "Recipients waiting or being delivered.")
+        self.queue_oldest_age_seconds = gauge(
+            "queue_oldest_age_seconds", "Age of the oldest recipient that is due and not taken."
+        )
+
+    def _returning(self) -> None:
+        count = self._counter
+        self.outbound_messages_bounced = count(
+            "outbound_messages_bounced_total", "Recipients that came back, by class.", "type"
+        )
+        self.bounce_reports = count("bounce_reports_total", "Reports taken in.")
+        self.bounce_rejected = count("bounce_rejected_total", "Reports refused as not ours.")
+        self.bounce_suppressions = count(
+            "bounce_suppressions_total", "Addresses suppressed by a report or a reply."
+        )
+        self.tracking_opens = count("tracking_opens_total", "First opens.")
+        self.tracking_clicks = count("tracking_clicks_total", "First clicks.")
+
+    def _running(self) -> None:
+        count, times = self._counter, self._histogram
+        self.loop_lag_seconds = times(
+            "loop_lag_seconds", "How late the event loop ran what was due.", _SECONDS
+        )
+        self.store_group_size = times(
+            "store_group_size", "Units of work committed together.", _SIZES
+        )
+        self.store_commit_seconds = times(
+            "store_commit_duration_seconds", "One commit, until it is on stable storage.", _SECONDS
+        )
+        self.log_events_dropped = count(
+            "log_events_dropped_total", "Log events lost because standard error was stuck."
+        )
+        self.config_reloads = count(
+            "config_reloads_total", "SIGHUP, by result: applied, refused.", "result"
+        )
+
+    def attempt_ended(self, *, seconds: float, outcomes: Collection[object]) -> None:
+        """Count the outcomes of one attempt, values of mail/outcome.py, once they are durable."""
+        self.smtp_delivery_duration_seconds.observe(seconds)
+        for outcome in outcomes:
+            # By name: the floors put mail above this module.
+            match type(outcome).__name__:
+                case "Delivered":
+                    self.outbound_messages_sent.inc()
+                case "Deferred":
+                    self.outbound_messages_deferred.inc()
+                case "Failed":
+                    self.outbound_messages_failed.labels(reason=_reason(outcome)).inc()
+                case "InDoubt":
+                    self.outbound_in_doubt.inc()
+
+    def message_unsigned(self) -> None:
+        self.outbound_messages_unsigned.inc()
+
+    def recipients_expired(self, recipients: int) -> None:
+        """Count recipients whose tries or time are spent."""
+        self.outbound_messages_failed.labels(reason="expired").inc(recipients)
+
+    def render(self) -> bytes:
+        """All of them as text of the Prometheus exposition format 0.0.4."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, meaning, labels, registry=self.registry, buckets=buckets)
+
+
+def _reason(failed: object) -> str:
+    """The label of a Failed: the subject of its status, or `other`."""
+    reply: _Reply | None = getattr(failed, "reply", None)
+    status = getattr(failed, "status", None) or (reply and reply.status)
+    parts = str(status or "").split(".")
+    return _SUBJECTS.get(parts[1], "other") if len(parts) == 3 else "other"
