@@ -96,17 +96,26 @@ class Address:
         return domain if domain.isascii() else _to_ascii(domain)
 
     @property
-    def key(self) -> str:
-        """Equal for two spellings of one mailbox address, in the sense of sender binding.
+    def canonical(self) -> str:
+        """Equal for two spellings that every host must treat alike.
 
-        Case of ASCII letters, needless quotes (RFC 5321 4.1.2) and the form of the domain do not
-        count. No mailbox of another domain or with other characters ever gets the same key.
+        Needless quotes (RFC 5321 4.1.2), case and form of the domain do not count; case of the
+        local-part does, because only its own host may fold it (RFC 5321 2.4).
         """
         local = self.local_part
         if local.startswith('"'):
             local = _quote(_unquote(local))
+        return f"{local}@{self.ascii_domain}"
+
+    @property
+    def key(self) -> str:
+        """Equal for two spellings of one mailbox address, in the sense of sender binding.
+
+        As `canonical`, and the case of ASCII letters does not count. No mailbox of another domain
+        or with other characters ever gets the same key.
+        """
         # bytes.lower leaves everything but ASCII alone: other letters have no agreed case.
-        return f"{local.encode().lower().decode()}@{self.ascii_domain}"
+        return self.canonical.encode().lower().decode()
 
 
 @dataclass(frozen=True, slots=True)

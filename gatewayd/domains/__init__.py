@@ -1,0 +1,1 @@
+"""domains: the DKIM keys of the domains that we send for, and the DNS records that publish them."""

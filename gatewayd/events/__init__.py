@@ -1,0 +1,1 @@
+"""events: what happened, append-only. Whoever tells something reads this log."""

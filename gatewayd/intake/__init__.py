@@ -1,0 +1,1 @@
+"""intake: accept. Where responsibility for a message begins."""

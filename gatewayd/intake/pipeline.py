@@ -1,0 +1,309 @@
+"""Intake.accept(): the steps, readable at a glance.
+
+Submissions that wait are decided and stored as one set: the facts of all are loaded by one
+statement per kind, each is judged in pure code, what was accepted is written by one statement per
+table, and one commit makes all of it durable (house style, load - decide - keep).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatewayd import ids
+from gatewayd.clock import Clock
+from gatewayd.config.limits import LimitsSection
+from gatewayd.errors import Code, GatewayError, Refused, StoreConflict
+from gatewayd.ids import QueueId
+from gatewayd.intake import prepare
+from gatewayd.mail.address import ReversePath
+from gatewayd.mail.envelope import Recipient
+from gatewayd.mail.message import RawMessage
+from gatewayd.policy import candidate as examined
+from gatewayd.policy import check, content, facts, identity, options, recipients
+from gatewayd.policy.candidate import Candidate
+from gatewayd.policy.check import Accept, Replay
+from gatewayd.policy.facts import Facts
+from gatewayd.policy.submission import Accepted, AcceptedRecipient, Submission
+from gatewayd.queue import enqueue
+from gatewayd.queue.enqueue import Entry
+from gatewayd.queue.states import State
+from gatewayd.store import idempotency, quotas
+from gatewayd.store.database import Database, SetWriter, Tx
+from gatewayd.store.idempotency import IdempotencyRow
+from gatewayd.suppression.lists import Suppressions
+from gatewayd.tokens.claims import Principal, Scope
+from gatewayd.tokens.service import Tokens
+
+
+class SpoolPort(Protocol):
+    """Where large bodies lie; one that is not accepted is taken out again."""
+
+    def delete(self, key: str) -> None: ...
+
+
+class SpacePort(Protocol):
+    """Knows whether there is space for new mail."""
+
+    def has_room(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What intake needs of the configuration."""
+
+    limits: LimitsSection
+    hostname: str
+    idempotency: dt.timedelta
+    has_smarthost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A candidate with the id that it will have."""
+
+    candidate: Candidate
+    queue_id: QueueId
+
+
+class Intake:
+    """Takes responsibility for submissions, or refuses them."""
+
+    def __init__(  # noqa: PLR0913 - the rooms that a decision needs
+        self,
+        database: Database,
+        *,
+        tokens: Tokens,
+        suppressions: Suppressions,
+        spool: SpoolPort,
+        space: SpacePort,
+        settings: Settings,
+        clock: Clock,
+        on_accepted: Callable[[int], None],
+    ) -> None:
+        self._tokens = tokens
+        self._suppressions = suppressions
+        self._spool = spool
+        self._space = space
+        self._settings = settings
+        self._clock = clock
+        self._sets: SetWriter[_Waiting, Accepted] = SetWriter(
+            database, self._decide, on_commit=on_accepted
+        )
+
+    def use(self, settings: Settings) -> None:
+        """Take other limits, after a reload."""
+        self._settings = settings
+
+    async def accept(self, submission: Submission) -> Accepted:
+        """Take responsibility for a submission, or raise Refused.
+
+        When this returns the message is on stable storage: the door may now say 250 or 202, and
+        not earlier (RFC 5321 6.1). A caller that is cancelled does not take it back.
+
+        Raises:
+            Refused: nothing was stored.
+            StoreError: nothing was stored, as far as we know.
+        """
+        kept = False
+        try:
+            waiting = self._examine(submission)
+            accepted = await self._sets.put(waiting)
+            kept = not accepted.replayed
+        except (Refused, StoreConflict) as error:
+            self._discard(submission)
+            if isinstance(error, StoreConflict):
+                raise _in_flight() from error
+            raise
+        if not kept:
+            self._discard(submission)
+        return accepted
+
+    async def screen_sender(
+        self, principal: Principal, *, reverse_path: ReversePath, size_octets: int | None
+    ) -> None:
+        """What MAIL is told: token, scope, sender binding, SIZE, space.
+
+        Raises:
+            Refused: the transaction may not begin.
+        """
+        await self._tokens.check(principal)
+        check.check_scope(principal, Scope.MESSAGES_SEND)
+        identity.check_reverse_path(reverse_path, principal.mailbox)
+        content.check_size(size_octets or 0, self._settings.limits)
+        if not self._space.has_room():
+            raise check.no_room()
+
+    async def screen_recipient(
+        self, principal: Principal, recipient: Recipient, *, already: int
+    ) -> None:
+        """What RCPT is told; advice only, the decision at the dot is final.
+
+        Raises:
+            Refused: this recipient would be refused now.
+        """
+        recipients.check_count(already + 1, self._settings.limits)
+        recipients.check_domains(principal, [recipient])
+        address = recipient.forward_path.address
+        is_suppressed = await self._suppressions.is_suppressed(principal.mailbox_id, address)
+        recipients.check_suppressed([recipient], lambda _: is_suppressed)
+
+    def _examine(self, submission: Submission) -> _Waiting:
+        """Compose, read the options, and find the faults that need no database."""
+        now = self._clock.now()
+        queue_id = ids.queue_id(now)
+        fault: Refused | None = None
+        asked = submission.options
+        try:
+            message = prepare.octets_of(submission, queue_id, now)
+            content.check_header_form(message.header, self._settings.limits)
+            asked = options.read(message.header, asked)
+        except Refused as refused:
+            fault, message = refused, _submitted(submission)
+        envelope = prepare.envelope_of(submission, message)
+        if asked.idempotency_key is not None and asked.fingerprint is None:
+            asked = options.with_fingerprint(asked, prepare.fingerprint(envelope, message))
+        return _Waiting(
+            Candidate(
+                principal=submission.principal,
+                envelope=envelope,
+                message=message,
+                options=asked,
+                submission=submission,
+                fault=fault
+                or examined.fault_of(
+                    submission.principal, envelope, message, self._settings.limits
+                ),
+            ),
+            queue_id,
+        )
+
+    def _decide(self, tx: Tx, set_: Sequence[_Waiting]) -> list[Accepted | GatewayError]:
+        """Load, decide, keep: for every submission that waits."""
+        known = facts.load(
+            tx,
+            [waiting.candidate for waiting in set_],
+            has_room=self._space.has_room(),
+            has_smarthost=self._settings.has_smarthost,
+        )
+        answers: list[Accepted | GatewayError] = []
+        entries: list[Entry] = []
+        keys: list[IdempotencyRow] = []
+        for waiting in set_:
+            verdict = check.decide(waiting.candidate, known)
+            match verdict:
+                case Refused():
+                    answers.append(verdict)
+                case Replay():
+                    answers.append(_replayed(verdict, known.now))
+                case Accept():
+                    entry = self._entry(waiting, verdict, known.now)
+                    entries.append(entry)
+                    keys.extend(self._remember(waiting.candidate, entry, known))
+                    answers.append(_accepted(entry, verdict))
+        idempotency.forget(tx, known.expired_keys & {(row.mailbox_id, row.key) for row in keys})
+        idempotency.add(tx, keys)
+        quotas.put(tx, known.meter.changed)
+        enqueue.add(tx, entries)
+        return answers
+
+    def _entry(self, waiting: _Waiting, accept: Accept, now: dt.datetime) -> Entry:
+        candidate = waiting.candidate
+        principal = candidate.principal
+        message = prepare.stored(
+            candidate.message,
+            candidate.submission,
+            candidate.envelope,
+            queue_id=waiting.queue_id,
+            display_name=accept.display_name,
+            hostname=self._settings.hostname,
+            at=now,
+        )
+        return Entry(
+            queue_id=waiting.queue_id,
+            recipient_ids=tuple(ids.recipient_id(now) for _ in candidate.envelope.recipients),
+            mailbox_id=principal.mailbox_id,
+            token_id=principal.token_id,
+            door=candidate.submission.trace.door.value,
+            envelope=candidate.envelope,
+            message=message,
+            message_id=prepare.shown_message_id(message.header),
+            subject=prepare.shown_subject(message.header),
+            sandbox=principal.sandbox,
+            tags=candidate.options.tags,
+            metadata=candidate.options.metadata,
+            request_id=candidate.submission.trace.request_id,
+            accepted_at=now,
+        )
+
+    def _remember(self, candidate: Candidate, entry: Entry, known: Facts) -> list[IdempotencyRow]:
+        """The row of an acceptance with a key; the rest of the set sees it too."""
+        key = candidate.options.idempotency_key
+        if key is None:
+            return []
+        row = IdempotencyRow(
+            mailbox_id=entry.mailbox_id,
+            key=key,
+            fingerprint=candidate.options.fingerprint or b"",
+            queue_id=entry.queue_id,
+            expires_at=entry.accepted_at + self._settings.idempotency,
+        )
+        known.earlier[row.mailbox_id, key] = row
+        known.earlier_recipients[entry.queue_id] = tuple(
+            (recipient_id, str(recipient.forward_path))
+            for recipient_id, recipient in zip(
+                entry.recipient_ids, entry.envelope.recipients, strict=True
+            )
+        )
+        return [row]
+
+    def _discard(self, submission: Submission) -> None:
+        body = submission.content.body if isinstance(submission.content, RawMessage) else b""
+        if not isinstance(body, bytes):
+            self._spool.delete(body.key)
+
+
+def _submitted(submission: Submission) -> RawMessage:
+    """What came, for a submission that could not be composed: nothing of it is stored."""
+    submitted = submission.content
+    return submitted if isinstance(submitted, RawMessage) else RawMessage.parse(b"")
+
+
+def _accepted(entry: Entry, accept: Accept) -> Accepted:
+    return Accepted(
+        queue_id=entry.queue_id,
+        recipients=tuple(
+            AcceptedRecipient(
+                recipient_id=recipient_id,
+                address=str(recipient.forward_path),
+                status=State.QUEUED.value,
+            )
+            for recipient_id, recipient in zip(
+                entry.recipient_ids, entry.envelope.recipients, strict=True
+            )
+        ),
+        accepted_at=entry.accepted_at,
+        quota=accept.quota,
+    )
+
+
+def _replayed(replay: Replay, now: dt.datetime) -> Accepted:
+    return Accepted(
+        queue_id=replay.queue_id,
+        recipients=tuple(
+            AcceptedRecipient(recipient_id=recipient_id, address=address, status=State.QUEUED.value)
+            for recipient_id, address in replay.recipients
+        ),
+        accepted_at=now,
+        replayed=True,
+    )
+
+
+def _in_flight() -> Refused:
+    return Refused(
+        Code.IDEMPOTENCY_IN_FLIGHT,
+        "the same Idempotency-Key is being used at this moment; try again",
+        retry_after_s=1,
+    )

@@ -1,0 +1,53 @@
+"""May this subject use this reverse-path and these originator fields (RFC 6409 6.1, 8.1).
+
+From, Sender, Reply-To, the Resent- ones and the reverse-path are the authenticated mailbox: domain
+folded, local-part ASCII-caseless. A field that two readers could read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gatewayd.errors import Code, Refused
+from gatewayd.mail.address import Address, ReversePath
+from gatewayd.mail.header import HeaderSection
+from gatewayd.mail.mailbox_list import HeaderSyntaxError, addresses
+
+BOUND: Final = (
+    "From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To",
+)  # fmt: skip
+
+
+def check_reverse_path(reverse_path: ReversePath, mailbox: Address) -> None:
+    """Refuse a reverse-path that is not the mailbox; the null one is none of a submitter's.
+
+    Raises:
+        Refused: sender_not_allowed.
+    """
+    address = reverse_path.address
+    if address is None or address.key != mailbox.key:
+        raise _refused(f"the reverse-path must be <{mailbox}>, the mailbox of the token")
+
+
+def check_header(header: HeaderSection, mailbox: Address) -> None:
+    """Refuse originator fields that name anybody but the mailbox.
+
+    Raises:
+        Refused: sender_not_allowed.
+    """
+    for name in BOUND:
+        for value in header.find(name):
+            _check_field(name, value, mailbox)
+
+
+def _check_field(name: str, value: bytes, mailbox: Address) -> None:
+    try:
+        found = addresses(value)
+    except HeaderSyntaxError as error:
+        raise _refused(f"{name} is not one plain mailbox: {error}") from error
+    if len(found) != 1 or found[0].key != mailbox.key:
+        raise _refused(f"{name} must be {mailbox}, the mailbox of the token, and nobody else")
+
+
+def _refused(public: str) -> Refused:
+    return Refused(Code.SENDER_NOT_ALLOWED, public)

@@ -1,0 +1,1 @@
+"""quotas: how much a token may send in one UTC hour and day."""

@@ -1,0 +1,334 @@
+"""Lease, renew, release, expire: statements over recipients and attempts.
+
+An attempt is the lease: a claim writes its row, with the time until which it holds, and puts its id
+into its recipients. Whoever wants to write a marker or an outcome must find the attempt open and
+the recipient still carrying its id; so the id is the fencing token.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, literal, select, update
+
+from gatewayd.ids import AttemptId, QueueId, RecipientId
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.dialect import lock_to_change, lock_to_claim
+from gatewayd.store.schema import attempts, recipients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRow:
+    """A recipient whose time has come."""
+
+    recipient_id: RecipientId
+    queue_id: QueueId
+    forward_path: str
+    notify: str
+    orcpt: str | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRow:
+    """A recipient that an open attempt holds."""
+
+    recipient_id: RecipientId
+    queue_id: QueueId
+    attempt_id: AttemptId
+    attempts: int
+    marker_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One attempt, as readers see it."""
+
+    attempt_id: AttemptId
+    queue_id: QueueId
+    started_at: dt.datetime
+    lease_until: dt.datetime
+    marker_at: dt.datetime | None
+    ended_at: dt.datetime | None
+    next_hop: str
+    phase: str
+    tls: str
+    transcript: str
+
+
+def _lanes() -> Any:  # noqa: ANN401 - a SELECT of two columns
+    """Each lane with queued work and its earliest due time, by one index seek per lane."""
+    queued = recipients.c.state == "queued"
+    first = select(func.min(recipients.c.lane).label("lane")).where(queued)
+    lane = first.cte("lane", recursive=True)
+    following = (
+        select(func.min(recipients.c.lane))
+        .where(queued, recipients.c.lane > lane.c.lane)
+        .scalar_subquery()
+    )
+    lane = lane.union_all(select(following).where(lane.c.lane.is_not(None)))
+    earliest = (
+        select(func.min(recipients.c.due_at))
+        .where(queued, recipients.c.lane == lane.c.lane)
+        .correlate(lane)
+        .scalar_subquery()
+    )
+    return select(lane.c.lane, earliest.label("due_at")).where(lane.c.lane.is_not(None))
+
+
+_LANES = _lanes()
+_DUE = lock_to_claim(
+    select(
+        recipients.c.recipient_id,
+        recipients.c.queue_id,
+        recipients.c.forward_path,
+        recipients.c.notify,
+        recipients.c.orcpt,
+        recipients.c.attempts,
+    )
+    .where(
+        recipients.c.state == "queued",
+        recipients.c.lane == bindparam("of"),
+        recipients.c.due_at <= bindparam("now"),
+    )
+    .order_by(recipients.c.due_at, recipients.c.recipient_id)
+    .limit(bindparam("count"))
+)
+_CLAIM = (
+    update(recipients)
+    .where(recipients.c.recipient_id == bindparam("id"))
+    .values(
+        state="claimed",
+        attempts=recipients.c.attempts + 1,
+        attempt_id=bindparam("attempt"),
+        updated_at=bindparam("now"),
+    )
+)
+_OPEN = lock_to_change(
+    select(attempts.c.attempt_id)
+    .where(
+        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
+        attempts.c.ended_at.is_(None),
+        attempts.c.lease_until >= bindparam("until"),
+    )
+    .order_by(attempts.c.attempt_id)
+)
+_MARK = (
+    update(attempts)
+    .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
+    .values(marker_at=bindparam("now"))
+)
+_RENEW = (
+    update(attempts)
+    .where(
+        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
+        attempts.c.ended_at.is_(None),
+    )
+    .values(lease_until=bindparam("until"))
+)
+_STILL_OPEN = select(attempts.c.attempt_id).where(
+    attempts.c.attempt_id.in_(bindparam("ids", expanding=True)), attempts.c.ended_at.is_(None)
+)
+_HELD = lock_to_change(
+    select(
+        recipients.c.recipient_id,
+        recipients.c.queue_id,
+        recipients.c.attempt_id,
+        recipients.c.attempts,
+        literal(None).label("marker_at"),
+    )
+    .where(
+        recipients.c.recipient_id.in_(bindparam("ids", expanding=True)),
+        recipients.c.state == "claimed",
+    )
+    .order_by(recipients.c.recipient_id)
+)
+_EXPIRED = lock_to_claim(
+    select(attempts.c.attempt_id, attempts.c.queue_id, attempts.c.marker_at)
+    .where(attempts.c.ended_at.is_(None), attempts.c.lease_until < bindparam("before"))
+    .order_by(attempts.c.lease_until, attempts.c.attempt_id)
+    .limit(bindparam("count"))
+)
+_OF_ATTEMPTS = lock_to_change(
+    select(
+        recipients.c.recipient_id,
+        recipients.c.queue_id,
+        recipients.c.attempt_id,
+        recipients.c.attempts,
+        attempts.c.marker_at,
+    )
+    .join(
+        attempts,
+        and_(
+            attempts.c.queue_id == recipients.c.queue_id,
+            attempts.c.attempt_id == recipients.c.attempt_id,
+        ),
+    )
+    .where(
+        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
+        recipients.c.state == "claimed",
+    )
+    .order_by(recipients.c.recipient_id)
+)
+_SETTLE = (
+    update(recipients)
+    .where(recipients.c.recipient_id == bindparam("id"))
+    .values(
+        state=bindparam("to"),
+        attempts=bindparam("tries"),
+        due_at=bindparam("at"),
+        reply_code=bindparam("code"),
+        reply_status=bindparam("status"),
+        reason=bindparam("why"),
+        delivered_at=bindparam("delivered"),
+        updated_at=bindparam("now"),
+    )
+)
+_END = (
+    update(attempts)
+    .where(attempts.c.attempt_id == bindparam("id"))
+    .values(
+        ended_at=bindparam("now"),
+        next_hop=bindparam("hop"),
+        phase=bindparam("step"),
+        tls=bindparam("facts"),
+        transcript=bindparam("lines"),
+    )
+)
+_CLOSE = (
+    update(attempts)
+    .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
+    .values(ended_at=bindparam("now"))
+)
+_REQUEUE = (
+    update(recipients)
+    .where(recipients.c.state == "in_doubt", recipients.c.due_at <= bindparam("now"))
+    .values(state="queued", updated_at=bindparam("now"))
+)
+_OF_MESSAGES = (
+    select(*attempts.c)
+    .where(attempts.c.queue_id.in_(bindparam("ids", expanding=True)))
+    .order_by(attempts.c.queue_id, attempts.c.attempt_id)
+)
+
+
+def lanes(tx: Tx) -> list[tuple[str, dt.datetime]]:
+    """Lanes with queued work, each with its earliest due time."""
+    return [(row.lane, row.due_at) for row in tx.execute(_LANES)]
+
+
+def due(tx: Tx, lane: str, *, limit: int) -> list[DueRow]:
+    """Recipients of a lane whose time has come, the longest due first; none that others hold."""
+    rows = tx.execute(_DUE, {"of": lane, "now": tx.now, "count": limit})
+    return [DueRow(**row._mapping) for row in rows]
+
+
+def lease(
+    tx: Tx,
+    claimed: Mapping[AttemptId, tuple[QueueId, Sequence[RecipientId]]],
+    *,
+    until: dt.datetime,
+) -> None:
+    """Write the attempts and give them their recipients."""
+    if not claimed:
+        return
+    tx.execute(
+        insert(attempts),
+        [
+            {
+                "attempt_id": attempt_id,
+                "queue_id": queue_id,
+                "started_at": tx.now,
+                "lease_until": until,
+                "next_hop": "",
+                "phase": "",
+                "tls": "",
+                "transcript": "",
+            }
+            for attempt_id, (queue_id, _) in claimed.items()
+        ],
+    )
+    tx.execute(
+        _CLAIM,
+        [
+            {"id": recipient_id, "attempt": attempt_id, "now": tx.now}
+            for attempt_id, (_, ids) in claimed.items()
+            for recipient_id in ids
+        ],
+    )
+
+
+def still_ours(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[AttemptId]:
+    """Those attempts that are open and hold at least until then; locked."""
+    return set(tx.execute(_OPEN, {"ids": sorted(ids), "until": until}).scalars())
+
+
+def mark(tx: Tx, ids: Collection[AttemptId]) -> None:
+    """Note that the final dot may be written from now on."""
+    if ids:
+        tx.execute(_MARK, {"ids": sorted(ids), "now": tx.now})
+
+
+def renew(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[AttemptId]:
+    """Hold these attempts longer; those that are still open."""
+    wanted = sorted(ids)
+    tx.execute(_RENEW, {"ids": wanted, "until": until})
+    return set(tx.execute(_STILL_OPEN, {"ids": wanted}).scalars())
+
+
+def held(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, HeldRow]:
+    """Those of these recipients that are claimed, by whatever attempt; locked."""
+    found: dict[RecipientId, HeldRow] = {}
+    for some in chunks(sorted(ids)):
+        for row in tx.execute(_HELD, {"ids": some}):
+            found[row.recipient_id] = HeldRow(**row._mapping)
+    return found
+
+
+def expired(tx: Tx, *, before: dt.datetime, limit: int) -> list[AttemptId]:
+    """Open attempts whose lease ended before then."""
+    return [row.attempt_id for row in tx.execute(_EXPIRED, {"before": before, "count": limit})]
+
+
+def held_by(tx: Tx, ids: Collection[AttemptId]) -> list[HeldRow]:
+    """The recipients that these attempts hold; locked."""
+    found: list[HeldRow] = []
+    for some in chunks(sorted(ids)):
+        found.extend(HeldRow(**row._mapping) for row in tx.execute(_OF_ATTEMPTS, {"ids": some}))
+    return found
+
+
+def settle(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Write what became of claimed recipients: id to tries at code status why delivered."""
+    if rows:
+        tx.execute(_SETTLE, [{**row, "now": tx.now} for row in rows])
+
+
+def end(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Close attempts with their record: id hop step facts lines."""
+    if rows:
+        tx.execute(_END, [{**row, "now": tx.now} for row in rows])
+
+
+def close(tx: Tx, ids: Collection[AttemptId]) -> None:
+    """Close attempts of which nothing more is known."""
+    for some in chunks(sorted(ids)):
+        tx.execute(_CLOSE, {"ids": some, "now": tx.now})
+
+
+def requeue_in_doubt(tx: Tx) -> int:
+    """Let recipients in doubt go back to the queue when their time has come; how many did."""
+    return tx.execute(_REQUEUE, {"now": tx.now}).rowcount
+
+
+def of_messages(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[AttemptRow]]:
+    """The attempts of each message, in the order in which they were made."""
+    found: dict[QueueId, list[AttemptRow]] = {}
+    for some in chunks(sorted(ids)):
+        for row in tx.execute(_OF_MESSAGES, {"ids": some}):
+            found.setdefault(row.queue_id, []).append(AttemptRow(**row._mapping))
+    return found

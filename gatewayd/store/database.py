@@ -1,0 +1,438 @@
+"""Database.read(work) / .write(work): one writer that commits in groups, a pool of readers.
+
+`work` is a plain function over `tx`, run on a database thread. All works that wait are run in one
+transaction and committed together: one fdatasync for all. Each has a savepoint, so one that fails
+takes nothing of its neighbours with it. A future is resolved after the commit, never before.
+
+`SetWriter` goes further: items that wait are handed to one work as a list, which loads, decides and
+keeps for all of them by one statement per kind. If that raises, the set is rolled back to its
+savepoint and its members are run one by one: only the guilty one fails.
+
+Errors of the drivers stop here: what comes out is in `errors.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from gatewayd import failpoints
+from gatewayd.errors import GatewayError, StoreBroken, StoreError, StoreUnavailable
+from gatewayd.store.dialect import Dialect, Insert
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+GROUP_LIMIT = 64  # works in one transaction
+SET_LIMIT = 500  # members of one set
+
+
+class Tx:
+    """One transaction: what every statement function takes first."""
+
+    __slots__ = ("_now", "connection", "dialect")
+
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        self.connection = connection
+        self.dialect = dialect
+        self._now: dt.datetime | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        """When this transaction runs, by the clock that leases are reckoned by."""
+        if self._now is None:
+            self._now = self.dialect.now(self.connection)
+        return self._now
+
+    def execute(
+        self,
+        statement: Executable,
+        parameters: Sequence[dict[str, Any]] | dict[str, Any] | None = None,
+    ) -> CursorResult[Any]:
+        return self.connection.execute(statement, parameters)
+
+    def insert(self, table: Table) -> Insert:
+        return self.dialect.insert(table)
+
+
+class _Job(Protocol):
+    """What the writer runs: `run` in a transaction, then one of the two, on the loop's thread."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, tx: Tx) -> None: ...
+
+    def committed(self) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Database:
+    """Reads and writes of one daemon. Built and closed once."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        readers: int = 2,
+        on_broken: Callable[[StoreBroken], None] | None = None,
+    ) -> None:
+        self.dialect = dialect
+        self._on_broken = on_broken
+        self._jobs: deque[_Job] = deque()
+        self._wanted = threading.Condition()
+        self._closing = False
+        self._broken: StoreBroken | None = None
+        self._groups: Callable[[int], None] | None = None
+        self._writer_engine = dialect.writer_engine()
+        self._reader_engine = dialect.reader_engine()
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="gatewayd-reader")
+        self._local = threading.local()
+        self._opened: list[Connection] = []
+        self._writer = threading.Thread(target=self._write_all, name="gatewayd-writer", daemon=True)
+        self._writer.start()
+
+    def observe_groups(self, observe: Callable[[int], None]) -> None:
+        """Call `observe(works)` for each group that was committed."""
+        self._groups = observe
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the writer, for migrations and backups before the daemon serves."""
+        return self._writer_engine
+
+    async def write(self, work: Callable[[Tx], R]) -> R:
+        """Run `work` in the next group, and return its result when that is on stable storage.
+
+        A caller that is cancelled does not take the work back.
+
+        Raises:
+            StoreError: nothing was stored.
+            Exception: whatever `work` raised; nothing of it was stored.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self.submit(_Single(work, future, loop))
+        return await asyncio.shield(future)
+
+    async def read(self, work: Callable[[Tx], R]) -> R:
+        """Run `work` on a reader, over one consistent snapshot.
+
+        Raises:
+            StoreError: it could not be read in time.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, functools.partial(self._read, work))
+
+    def submit(self, job: _Job) -> None:
+        with self._wanted:
+            if self._broken is not None:
+                raise self._broken
+            if self._closing:
+                raise StoreUnavailable("the database is closing")
+            self._jobs.append(job)
+            self._wanted.notify()
+
+    def close(self) -> None:
+        """Finish what waits, then close every connection. May be called twice."""
+        with self._wanted:
+            self._closing = True
+            self._wanted.notify()
+        self._writer.join()
+        self._readers.shutdown()
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+
+    # --- readers ---
+
+    def _read(self, work: Callable[[Tx], R]) -> R:
+        try:
+            connection = self._reader_connection()
+            self.dialect.guard_reader(connection)
+            with connection.begin():
+                return work(Tx(connection, self.dialect))
+        except DBAPIError as error:
+            self._forget_reader()
+            raise self.dialect.map_error(error) from error
+        except SQLAlchemyError as error:
+            self._forget_reader()
+            raise StoreUnavailable(f"the database did not answer: {error}") from error
+
+    def _reader_connection(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._reader_engine.connect()
+            self._local.connection = connection
+            self._opened.append(connection)
+        return connection
+
+    def _forget_reader(self) -> None:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            self._opened.remove(connection)
+            connection.invalidate()
+            connection.close()
+
+    # --- the writer's thread ---
+
+    def _write_all(self) -> None:
+        connection: Connection | None = None
+        while True:
+            group = self._next_group()
+            if not group:
+                break
+            try:
+                if connection is None:
+                    connection = self._writer_engine.connect()
+                self._write_group(connection, group)
+            except DBAPIError as error:
+                self._fail(group, self.dialect.map_error(error))
+                self._drop(connection)
+                connection = None
+            except SQLAlchemyError as error:
+                self._fail(group, StoreUnavailable(f"the database did not answer: {error}"))
+                self._drop(connection)
+                connection = None
+            except failpoints.FailPointReached as error:
+                self._fail(group, error)
+                self._drop(connection)
+                connection = None
+        self._drop(connection)
+
+    def _next_group(self) -> list[_Job]:
+        with self._wanted:
+            while not self._jobs and not self._closing:
+                self._wanted.wait()
+            return [self._jobs.popleft() for _ in range(min(len(self._jobs), GROUP_LIMIT))]
+
+    def _write_group(self, connection: Connection, group: list[_Job]) -> None:
+        done: list[_Job] = []
+        refused: list[tuple[_Job, BaseException]] = []
+        with connection.begin() as transaction:
+            tx = Tx(connection, self.dialect)
+            for job in group:
+                error = self._run(tx, job, is_alone=len(group) == 1)
+                if error is None:
+                    done.append(job)
+                else:
+                    refused.append((job, error))
+            if done:
+                failpoints.reach("before_commit")
+            else:
+                transaction.rollback()
+        if done:
+            failpoints.reach("after_commit")
+            if self._groups is not None:
+                self._groups(len(done))
+        self._settle(done, refused)
+
+    def _run(self, tx: Tx, job: _Job, *, is_alone: bool) -> BaseException | None:
+        """Run one job; what it raised is returned, unless the transaction is gone with it."""
+        try:
+            if is_alone:  # its rollback is the transaction's, so it needs no savepoint
+                job.run(tx)
+            else:
+                with tx.connection.begin_nested():
+                    job.run(tx)
+        except DBAPIError as error:
+            if self.dialect.is_lost(tx.connection, error):
+                raise
+            return self.dialect.map_error(error)
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to it
+            return error
+        return None
+
+    def _settle(self, done: list[_Job], refused: list[tuple[_Job, BaseException]]) -> None:
+        """Tell every waiting caller, with one wake-up for each loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
+        for job in done:
+            by_loop.setdefault(job.loop, []).append(job.committed)
+        for job, error in refused:
+            by_loop.setdefault(job.loop, []).append(functools.partial(job.failed, error))
+        for loop, calls in by_loop.items():
+            _call_on(loop, calls)
+
+    def _fail(self, group: list[_Job], error: BaseException) -> None:
+        if isinstance(error, StoreBroken):
+            with self._wanted:
+                self._broken = error
+                group = [*group, *self._jobs]
+                self._jobs.clear()
+        self._settle([], [(job, error) for job in group])
+        if isinstance(error, StoreBroken) and self._on_broken is not None:
+            self._on_broken(error)
+
+    def _drop(self, connection: Connection | None) -> None:
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except SQLAlchemyError:
+            connection.invalidate()
+
+
+class _Single(Generic[R]):
+    """One work with one caller."""
+
+    def __init__(
+        self, work: Callable[[Tx], R], future: asyncio.Future[R], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._work = work
+        self._future = future
+        self._result: R | None = None
+        self.loop = loop
+
+    def run(self, tx: Tx) -> None:
+        self._result = self._work(tx)
+
+    def committed(self) -> None:
+        if not self._future.done():
+            self._future.set_result(self._result)  # type: ignore[arg-type]  # run() has set it
+
+    def failed(self, error: BaseException) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+class SetWriter(Generic[T, R]):
+    """Gathers items, and hands all that wait to one work in the writer's transaction.
+
+    Args:
+        database: where to write.
+        work: takes the items, and returns for each, in order, its result or the error that its
+            caller gets (an error that is returned undoes nothing of the others).
+        on_commit: called on the loop after a set was committed, even if its callers are gone.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        work: Callable[[Tx, Sequence[T]], Sequence[R | GatewayError]],
+        *,
+        on_commit: Callable[[int], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._on_commit = on_commit
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._lock = threading.Lock()
+        self._is_asked = False
+
+    async def put(self, item: T) -> R:
+        """Hand an item over, and return its result when that is on stable storage.
+
+        A caller that is cancelled does not take the item back.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        with self._lock:
+            self._waiting.append((item, future))
+            ask, self._is_asked = not self._is_asked, True
+        if ask:
+            self._ask(loop)
+        return await asyncio.shield(future)
+
+    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._database.submit(_Set(self, loop))
+        except StoreError as error:
+            for _, future in self.take(limit=None):
+                future.set_exception(error)
+
+    def take(self, *, limit: int | None) -> list[tuple[T, asyncio.Future[R]]]:
+        with self._lock:
+            count = len(self._waiting) if limit is None else min(len(self._waiting), limit)
+            taken = [self._waiting.popleft() for _ in range(count)]
+            self._is_asked = bool(self._waiting)
+        return taken
+
+    @property
+    def is_asked(self) -> bool:
+        return self._is_asked
+
+    def committed(self, members: int) -> None:
+        if self._on_commit is not None:
+            self._on_commit(members)
+
+    def decide(self, tx: Tx, items: Sequence[T]) -> Sequence[R | GatewayError]:
+        return self._work(tx, items)
+
+    def ask_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ask(loop)
+
+
+class _Set(Generic[T, R]):
+    """The job of one set: its members are taken when it runs, so all that came are in it."""
+
+    def __init__(self, owner: SetWriter[T, R], loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._members: list[tuple[T, asyncio.Future[R]]] = []
+        self._results: list[R | BaseException] = []
+        self.loop = loop
+
+    def run(self, tx: Tx) -> None:
+        self._members = self._owner.take(limit=SET_LIMIT)
+        if self._owner.is_asked:
+            _call_on(self.loop, [functools.partial(self._owner.ask_again, self.loop)])
+        items = [item for item, _ in self._members]
+        try:
+            with tx.connection.begin_nested():
+                self._results = list(self._owner.decide(tx, items))
+        except DBAPIError as error:
+            if tx.dialect.is_lost(tx.connection, error):
+                raise
+            self._results = [self._alone(tx, item) for item in items]
+        except Exception:  # noqa: BLE001 - each member raises its own when it runs alone
+            self._results = [self._alone(tx, item) for item in items]
+
+    def _alone(self, tx: Tx, item: T) -> R | BaseException:
+        try:
+            with tx.connection.begin_nested():
+                (result,) = self._owner.decide(tx, [item])
+        except DBAPIError as error:
+            if tx.dialect.is_lost(tx.connection, error):
+                raise
+            return tx.dialect.map_error(error)
+        except Exception as error:  # noqa: BLE001 - it is the member's, and goes back to its caller
+            return error
+        return result
+
+    def committed(self) -> None:
+        for (_, future), result in zip(self._members, self._results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        self._owner.committed(len(self._members))
+
+    def failed(self, error: BaseException) -> None:
+        members = self._members or self._owner.take(limit=None)
+        for _, future in members:
+            if not future.done():
+                future.set_exception(error)
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
+    def run() -> None:
+        for call in calls:
+            call()
+
+    try:
+        loop.call_soon_threadsafe(run)
+    except RuntimeError:
+        return  # the loop was closed: nobody waits any more

@@ -1,0 +1,65 @@
+"""Acceptances that must not happen twice: table and statements."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from gatewayd.ids import MailboxId, QueueId
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.dialect import lock_to_change
+from gatewayd.store.schema import idempotency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyRow:
+    """One row."""
+
+    mailbox_id: MailboxId
+    key: str
+    fingerprint: bytes
+    queue_id: QueueId
+    expires_at: dt.datetime
+
+
+_BY_KEYS = lock_to_change(
+    select(*idempotency.c)
+    .where(idempotency.c.key.in_(bindparam("keys", expanding=True)))
+    .order_by(idempotency.c.mailbox_id, idempotency.c.key)
+)
+_ONE = delete(idempotency).where(
+    idempotency.c.mailbox_id == bindparam("mailbox"), idempotency.c.key == bindparam("word")
+)
+_ENDED = delete(idempotency).where(idempotency.c.expires_at < bindparam("before"))
+
+
+def find(
+    tx: Tx, keys: Collection[tuple[MailboxId, str]]
+) -> dict[tuple[MailboxId, str], IdempotencyRow]:
+    """What was accepted before under these keys, expired or not."""
+    wanted = set(keys)
+    found: dict[tuple[MailboxId, str], IdempotencyRow] = {}
+    for some in chunks(sorted({key for _, key in wanted})):
+        for row in tx.execute(_BY_KEYS, {"keys": some}):
+            if (row.mailbox_id, row.key) in wanted:
+                found[row.mailbox_id, row.key] = IdempotencyRow(**row._mapping)
+    return found
+
+
+def add(tx: Tx, rows: Sequence[IdempotencyRow]) -> None:
+    if rows:
+        tx.execute(insert(idempotency), [asdict(row) for row in rows])
+
+
+def forget(tx: Tx, keys: Collection[tuple[MailboxId, str]]) -> None:
+    """Make these keys free again."""
+    if keys:
+        tx.execute(_ONE, [{"mailbox": mailbox, "word": key} for mailbox, key in sorted(keys)])
+
+
+def remove_expired(tx: Tx) -> int:
+    return tx.execute(_ENDED, {"before": tx.now}).rowcount

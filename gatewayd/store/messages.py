@@ -1,0 +1,161 @@
+"""Accepted messages: tables and statements."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import bindparam, delete, exists, func, insert, select
+
+from gatewayd.ids import MailboxId, QueueId, TokenId
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.schema import attempts, message_octets, messages, recipients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """One accepted message: envelope and facts, no octets."""
+
+    queue_id: QueueId
+    mailbox_id: MailboxId
+    token_id: TokenId
+    door: str
+    reverse_path: str
+    body_type: str
+    smtputf8: bool
+    envid: str | None
+    ret: str | None
+    message_id: str
+    subject: str
+    size_octets: int
+    sandbox: bool
+    tags: list[str]
+    metadata: dict[str, str]
+    request_id: str
+    spool_key: str | None
+    spool_sha256: str | None
+    accepted_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OctetsRow:
+    """The octets of one message. `body` is None when it is in the spool."""
+
+    queue_id: QueueId
+    header: bytes
+    body: bytes | None
+    body_octets: int
+    body_has_8bit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """Which messages a list shows; None means any."""
+
+    mailbox_id: MailboxId | None = None
+    state: str | None = None
+    recipient: str | None = None
+    tag: str | None = None
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+
+_ALL = select(*messages.c)
+_BY_IDS = _ALL.where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
+_OCTETS = select(*message_octets.c).where(
+    message_octets.c.queue_id.in_(bindparam("ids", expanding=True))
+)
+_SPOOLED = select(messages.c.spool_key).where(
+    messages.c.spool_key.in_(bindparam("keys", expanding=True))
+)
+
+
+def add(tx: Tx, rows: Sequence[MessageRow], octets: Sequence[OctetsRow]) -> None:
+    if rows:
+        tx.execute(insert(messages), [asdict(row) for row in rows])
+        tx.execute(
+            insert(message_octets),
+            [
+                {
+                    "queue_id": row.queue_id,
+                    "header": row.header,
+                    "body": row.body,
+                    "body_octets": row.body_octets,
+                    "body_has_8bit": row.body_has_8bit,
+                }
+                for row in octets
+            ],
+        )
+
+
+def by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, MessageRow]:
+    rows = tx.execute(_BY_IDS, {"ids": list(ids)})
+    return {row.queue_id: MessageRow(**row._mapping) for row in rows}
+
+
+def octets_by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, OctetsRow]:
+    rows = tx.execute(_OCTETS, {"ids": list(ids)})
+    return {row.queue_id: OctetsRow(**row._mapping) for row in rows}
+
+
+def newest_first(
+    tx: Tx, wanted: MessageFilter, *, before: QueueId | None, limit: int
+) -> list[MessageRow]:
+    """A page of messages, the newest first; `before` is the last id of the page before."""
+    query = _ALL.order_by(messages.c.queue_id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(messages.c.queue_id < before)
+    if wanted.mailbox_id is not None:
+        query = query.where(messages.c.mailbox_id == wanted.mailbox_id)
+    if wanted.since is not None:
+        query = query.where(messages.c.accepted_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(messages.c.accepted_at < wanted.until)
+    if wanted.tag is not None:
+        # Tags are kept as a JSON list of plain words, so a quoted one is found as text.
+        query = query.where(messages.c.tags.contains(f'"{wanted.tag}"', autoescape=True))
+    if wanted.state is not None or wanted.recipient is not None:
+        some = exists().where(recipients.c.queue_id == messages.c.queue_id)
+        if wanted.state is not None:
+            some = some.where(recipients.c.state == wanted.state)
+        if wanted.recipient is not None:
+            some = some.where(recipients.c.forward_path == wanted.recipient)
+        query = query.where(some)
+    return [MessageRow(**row._mapping) for row in tx.execute(query)]
+
+
+def referenced(tx: Tx, spool_keys: Collection[str]) -> set[str]:
+    """Which of these spool files a message needs."""
+    found: set[str] = set()
+    for some in chunks(sorted(spool_keys)):
+        found.update(tx.execute(_SPOOLED, {"keys": some}).scalars())
+    return found
+
+
+def at_rest_before(
+    tx: Tx, before: dt.datetime, *, open_states: Collection[str], limit: int
+) -> list[tuple[QueueId, str | None]]:
+    """Messages accepted before then that nothing is owed on: (queue_id, spool_key)."""
+    is_open = exists().where(
+        recipients.c.queue_id == messages.c.queue_id, recipients.c.state.in_(sorted(open_states))
+    )
+    query = (
+        select(messages.c.queue_id, messages.c.spool_key)
+        .where(messages.c.accepted_at < before, ~is_open)
+        .order_by(messages.c.queue_id)
+        .limit(limit)
+    )
+    return [(row.queue_id, row.spool_key) for row in tx.execute(query)]
+
+
+def remove(tx: Tx, ids: Collection[QueueId]) -> None:
+    """Forget messages with their recipients and attempts; events stay."""
+    for some in chunks(sorted(ids)):
+        for table in (recipients, attempts, message_octets, messages):
+            tx.execute(delete(table).where(table.c.queue_id.in_(some)))
+
+
+def count(tx: Tx) -> int:
+    return int(tx.execute(select(func.count()).select_from(messages)).scalar_one())

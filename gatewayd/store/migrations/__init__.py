@@ -1,0 +1,1 @@
+"""Alembic revisions, each with a test on a filled database."""

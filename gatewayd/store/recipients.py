@@ -1,0 +1,130 @@
+"""One row per forward-path, the queue itself: table and statements.
+
+What moves work between workers (claims, leases, outcomes) is in `claims.py`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.dialect import lock_to_change
+from gatewayd.store.schema import messages, recipients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientRow:
+    """One row. `notify` holds words joined by commas; `due_at` is None when nothing is due."""
+
+    recipient_id: RecipientId
+    queue_id: QueueId
+    position: int
+    lane: str
+    forward_path: str
+    notify: str
+    orcpt: str | None
+    state: str
+    attempts: int
+    due_at: dt.datetime | None
+    attempt_id: AttemptId | None
+    reply_code: int | None
+    reply_status: str | None
+    reason: str
+    delivered_at: dt.datetime | None
+    updated_at: dt.datetime
+
+
+_ALL = select(*recipients.c)
+_OF_MESSAGES = _ALL.where(recipients.c.queue_id.in_(bindparam("ids", expanding=True))).order_by(
+    recipients.c.queue_id, recipients.c.position
+)
+_ADDRESSES = (
+    select(recipients.c.queue_id, recipients.c.recipient_id, recipients.c.forward_path)
+    .where(recipients.c.queue_id.in_(bindparam("ids", expanding=True)))
+    .order_by(recipients.c.queue_id, recipients.c.position)
+)
+_LOCKED = lock_to_change(
+    _ALL.where(recipients.c.queue_id == bindparam("id")).order_by(recipients.c.recipient_id)
+)
+_COUNT = select(recipients.c.state, func.count().label("recipients")).group_by(recipients.c.state)
+_OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == "queued")
+_DEPTH = select(func.count()).where(recipients.c.state == "queued")
+
+
+def add(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        tx.execute(insert(recipients), rows)
+
+
+def of_messages(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[RecipientRow]]:
+    """The recipients of each message, in the order in which they were given."""
+    found: dict[QueueId, list[RecipientRow]] = {}
+    for some in chunks(sorted(ids)):
+        for row in tx.execute(_OF_MESSAGES, {"ids": some}):
+            found.setdefault(row.queue_id, []).append(RecipientRow(**row._mapping))
+    return found
+
+
+def addresses(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[tuple[RecipientId, str]]]:
+    """Ids and forward-paths of each message, in order."""
+    found: dict[QueueId, list[tuple[RecipientId, str]]] = {}
+    for some in chunks(sorted(ids)):
+        for row in tx.execute(_ADDRESSES, {"ids": some}):
+            found.setdefault(row.queue_id, []).append((row.recipient_id, row.forward_path))
+    return found
+
+
+def locked(tx: Tx, queue_id: QueueId) -> list[RecipientRow]:
+    """The recipients of one message, kept from every worker until this transaction ends."""
+    return [RecipientRow(**row._mapping) for row in tx.execute(_LOCKED, {"id": queue_id})]
+
+
+def change(
+    tx: Tx,
+    ids: Collection[RecipientId],
+    *,
+    state: str,
+    due_at: dt.datetime | None,
+    reason: str,
+    attempts: int | None = None,
+) -> None:
+    """Move recipients that no worker holds; `attempts` starts the count anew."""
+    values: dict[str, Any] = {
+        "state": state,
+        "due_at": due_at,
+        "reason": reason,
+        "updated_at": tx.now,
+    }
+    if attempts is not None:
+        values["attempts"] = attempts
+    for some in chunks(sorted(ids)):
+        tx.execute(update(recipients).where(recipients.c.recipient_id.in_(some)).values(**values))
+
+
+def count_by_state(tx: Tx) -> dict[str, int]:
+    return {row.state: row.recipients for row in tx.execute(_COUNT)}
+
+
+def depth(tx: Tx) -> tuple[int, dt.datetime | None]:
+    """How many recipients are queued, and when the first was, or will be, due."""
+    return int(tx.execute(_DEPTH).scalar_one()), tx.execute(_OLDEST).scalar_one()
+
+
+def owed_by(tx: Tx, mailbox_id: MailboxId) -> int:
+    """How many recipients of a mailbox have not come to rest."""
+    query = (
+        select(func.count())
+        .select_from(recipients.join(messages, messages.c.queue_id == recipients.c.queue_id))
+        .where(
+            messages.c.mailbox_id == mailbox_id,
+            recipients.c.state.in_(["queued", "claimed", "in_doubt", "held"]),
+        )
+    )
+    return int(tx.execute(query).scalar_one())

@@ -1,0 +1,99 @@
+"""Suppressed addresses: table and statements."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from sqlalchemy import bindparam, delete, or_, select
+
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.schema import suppressions
+
+ALL: Final = "*"  # the scope that holds for every mailbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuppressionRow:
+    """One row. `scope` is a mailbox_id or ALL."""
+
+    scope: str
+    address_key: str
+    address: str
+    reason: str
+    source: str
+    first_seen_at: dt.datetime
+    last_seen_at: dt.datetime
+    expires_at: dt.datetime | None
+
+
+_LIVE = or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now"))
+_FIND = select(*suppressions.c).where(
+    suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
+    suppressions.c.scope.in_(bindparam("scopes", expanding=True)),
+    _LIVE,
+)
+_ANY = select(suppressions.c.scope).where(_LIVE).limit(1)
+_REMOVE = delete(suppressions).where(
+    suppressions.c.scope == bindparam("of"), suppressions.c.address_key == bindparam("key")
+)
+
+
+def find(
+    tx: Tx, *, scopes: Collection[str], keys: Collection[str]
+) -> dict[tuple[str, str], SuppressionRow]:
+    """The live rows for these keys in these scopes, by (scope, key)."""
+    found: dict[tuple[str, str], SuppressionRow] = {}
+    for some in chunks(sorted(set(keys))):
+        rows = tx.execute(_FIND, {"keys": some, "scopes": sorted({*scopes, ALL}), "now": tx.now})
+        for row in rows:
+            found[row.scope, row.address_key] = SuppressionRow(**row._mapping)
+    return found
+
+
+def are_any(tx: Tx, scope: str) -> bool:
+    """Whether any live row could concern this mailbox."""
+    query = _ANY.where(suppressions.c.scope.in_([scope, ALL]))
+    return tx.execute(query, {"now": tx.now}).first() is not None
+
+
+def put(tx: Tx, row: SuppressionRow) -> None:
+    """Add a row; one that is there keeps its `first_seen_at` and gets the rest."""
+    statement = tx.insert(suppressions).values(asdict(row))
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["scope", "address_key"],
+            set_={
+                "reason": row.reason,
+                "source": row.source,
+                "last_seen_at": row.last_seen_at,
+                "expires_at": row.expires_at,
+            },
+        )
+    )
+
+
+def remove(tx: Tx, *, scope: str, key: str) -> bool:
+    return tx.execute(_REMOVE, {"of": scope, "key": key}).rowcount == 1
+
+
+def in_order(
+    tx: Tx, *, scope: str | None, after: tuple[str, str] | None, limit: int
+) -> list[SuppressionRow]:
+    """A page of rows by (address_key, scope), expired ones included."""
+    query = select(*suppressions.c).order_by(suppressions.c.address_key, suppressions.c.scope)
+    if scope is not None:
+        query = query.where(suppressions.c.scope == scope)
+    if after is not None:
+        key, last = after
+        query = query.where(
+            or_(
+                suppressions.c.address_key > key,
+                (suppressions.c.address_key == key) & (suppressions.c.scope > last),
+            )
+        )
+    rows = tx.execute(query.limit(limit))
+    return [SuppressionRow(**row._mapping) for row in rows]

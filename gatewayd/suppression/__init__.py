@@ -1,0 +1,1 @@
+"""suppression: to whom we no longer write."""
