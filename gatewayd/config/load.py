@@ -28,6 +28,14 @@ from gatewayd.errors import ConfigError, ConfigProblem, KeyFileError
 
 DEFAULT_FILE: Final = Path("/etc/gatewayd/gatewayd.toml")
 LARGEST_FILE_OCTETS: Final = 1_048_576
+_FORMS: Final = {  # what tomllib says, and what it wanted
+    "invalid value": 'a value: text in "quotes", a number, true, false, or a [list]',
+    "illegal character '\\n'": 'text that ends with " on its line',
+    "unterminated string": 'text that ends with "',
+    "overwrite": "each key once: this one was set before",
+    "declare": "each table once: this one was opened before",
+    "after a key": "= between a key and its value",
+}
 _POSITION = re.compile(r" ?\(at (line \d+, column \d+|end of document)\)$")
 
 
@@ -160,12 +168,12 @@ def _syntax(text: str, message: str) -> ConfigProblem:
     if where == "end of document":
         lines = text.splitlines() or [""]
         where = f"line {len(lines)}, column {len(lines[-1]) + 1}"
-    what = _POSITION.sub("", message).lower()
-    return ConfigProblem(
-        key=where,
-        value=Shown("(not TOML)"),
-        expected=f'key = value with text in "quotes": {what}',
-    )
+    what = _POSITION.sub("", message)
+    for word, form in _FORMS.items():
+        if word in what.lower():
+            return ConfigProblem(key=where, value=Shown("(not TOML)"), expected=form)
+    form = f"lines of the form key = value ({what})"
+    return ConfigProblem(key=where, value=Shown("(not TOML)"), expected=form)
 
 
 def _check_the_rest(tree: dict[str, Any], error: ValidationError) -> list[ConfigProblem]:

@@ -17,11 +17,21 @@ from gatewayd.config.reference import keys
 from gatewayd.config.render import literal
 from gatewayd.errors import ConfigProblem
 
-_SECRET_WORD = re.compile(r"(passw(or)?d|passphrase|secret|token|\b(\w+_)?key|credential|pem)$")
+_SECRET_WORD = re.compile(
+    r"(passw(or)?d|passphrase|secret|token|\b(\w+_)?key|credential|pem)(_file)?$"
+)
 _SECRET_TEXT = re.compile(r"-----BEGIN|eyJ[\w-]+\.|://[^/@\s]*:[^/@\s]*@")
 _TOML_TYPES = (str, bool, int, float, list)
 LONGEST_VALUE: Final = 80
 _SECRET_FILES: Final = {"password": "password_file", "passwd": "password_file"}
+_OTHER_NAMES: Final = {
+    "port": "bind",
+    "host": "bind",
+    "address": "bind",
+    "listen": "bind",
+    "cert": "certificate",
+    "username": "user",
+}
 _WORDS: Final = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -80,7 +90,8 @@ def shown(key: str, value: object) -> Shown:
         return Shown("(a table)")
     text = literal(value) if isinstance(value, _TOML_TYPES) else str(value)
     # A path is what such a key should hold, so it may be shown.
-    is_secret = _SECRET_WORD.search(key.lower()) and not str(value).startswith("/")
+    is_path = str(value).startswith(("/", "credential:"))
+    is_secret = _SECRET_WORD.search(key.lower()) and not is_path
     if isinstance(value, str) and (is_secret or _SECRET_TEXT.search(value)):
         return SECRET
     return Shown(text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "...")
@@ -122,6 +133,8 @@ def _nearest(location: Sequence[str | int]) -> str:
         siblings = sorted({key.partition(".")[0] for key in keys()})
     if (better := _SECRET_FILES.get(name.lower())) and better in siblings:
         return f"{better}: secrets are read from files, never written into this one"
+    if (better := _OTHER_NAMES.get(name.lower())) and better in siblings:
+        return f"{better}: there is no key of this name"
     if near := difflib.get_close_matches(name, siblings, n=1, cutoff=0.6):
         return f"{near[0]}: there is no key of this name"
     if _SECRET_WORD.search(name.lower()):

@@ -83,7 +83,7 @@ def _read(path: Path, *, guarded: bool) -> bytes:
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"{path}: not a regular file")
@@ -93,7 +93,9 @@ def _read(path: Path, *, guarded: bool) -> bytes:
                 f"run chmod 600 {path}",
                 exit_code=EX_NOPERM,
             )
-        octets = file.read(LARGEST_SECRET_OCTETS + 1)
+        octets = os.read(descriptor, LARGEST_SECRET_OCTETS + 1)
+    finally:
+        os.close(descriptor)
     if len(octets) > LARGEST_SECRET_OCTETS:
         raise KeyFileError(f"{path}: larger than {LARGEST_SECRET_OCTETS} octets: no secret")
     return octets
