@@ -1,0 +1,92 @@
+"""systemd/: the units are hardened as far as promised, and systemd finds no fault in them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gatewayd.config.listeners import DEFAULT_SUBMISSION
+
+UNITS = Path(__file__).parents[2] / "systemd"
+
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze"),
+]
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units as installed, with programs that exist on every machine."""
+    for file in UNITS.iterdir():
+        text = re.sub(r"(?m)^(Exec\w+=)/opt/\S+.*$", r"\1/bin/true", file.read_text())
+        (tmp_path / file.name).write_text(text)
+    (tmp_path / "gatewayd-socket.conf").unlink()
+    return tmp_path
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def with_drop_in(units: Path) -> None:
+    directory = units / "gatewayd.service.d"
+    directory.mkdir()
+    shutil.copy(UNITS / "gatewayd-socket.conf", directory)
+
+
+def security(unit: Path, threshold: int) -> subprocess.CompletedProcess[str]:
+    """`threshold` is tenths of the exposure; the program fails above it."""
+    return analyze("security", "--offline=true", f"--threshold={threshold}", str(unit))
+
+
+def test_service_is_exposed_at_most_2_0(units: Path) -> None:
+    """Lower is better; Debian's postfix@.service has 9.6."""
+    result = security(units / "gatewayd.service", 20)
+
+    assert result.returncode == 0, result.stdout[-400:]
+
+
+def test_service_behind_sockets_is_exposed_at_most_1_5(units: Path) -> None:
+    """With the drop-in there is no capability left."""
+    with_drop_in(units)
+    result = security(units / "gatewayd.service", 15)
+
+    assert result.returncode == 0, result.stdout[-400:]
+
+
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_verify_is_quiet(units: Path, *, drop_in: bool) -> None:
+    """No unknown key, no missing unit, no unit that cannot start."""
+    if drop_in:
+        with_drop_in(units)
+    names = sorted(str(file) for file in units.iterdir() if file.is_file())
+    result = analyze("verify", *names)
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_exit_codes_that_restart_cannot_mend_are_listed() -> None:
+    """The exit codes of errors.py that an operator must act on stop the unit."""
+    text = (UNITS / "gatewayd.service").read_text()
+    (line,) = re.findall(r"(?m)^RestartPreventExitStatus=(.*)$", text)
+
+    assert line.split() == ["65", "73", "77", "78"]
+
+
+def test_socket_units_are_named_as_the_default_listeners() -> None:
+    """A socket is found by the name of its listener, on its port."""
+    found = {}
+    for file in UNITS.glob("*.socket"):
+        text = file.read_text()
+        (name,) = re.findall(r"(?m)^FileDescriptorName=(.*)$", text)
+        (found[name],) = re.findall(r"(?m)^ListenStream=(.*)$", text)
+
+    assert {listener.name: str(listener.bind) for listener in DEFAULT_SUBMISSION} == found
