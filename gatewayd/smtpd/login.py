@@ -21,8 +21,7 @@ from __future__ import annotations
 import asyncio
 import base64
 
-import structlog
-
+from gatewayd import log
 from gatewayd.errors import Refused, StoreBroken
 from gatewayd.smtpd import auth, replies
 from gatewayd.smtpd.auth import Credentials, NotBase64, SaslError
@@ -30,7 +29,7 @@ from gatewayd.smtpd.replies import Rejected
 from gatewayd.smtpd.session import Session
 from gatewayd.smtpd.terms import Goodbye
 
-_log = structlog.get_logger(__name__)
+_log = log.get_logger(__name__)
 
 
 class _Cancelled(SaslError):

@@ -29,8 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import structlog
-
+from gatewayd import log
 from gatewayd.clock import Clock
 from gatewayd.config.limits import LimitsSection, TimeoutsSection
 from gatewayd.config.listeners import ListenerTls, SubmissionListener
@@ -43,7 +42,7 @@ from gatewayd.smtpd.data import MemoryBudget
 from gatewayd.smtpd.session import Session, Verb
 from gatewayd.smtpd.terms import Handler, Metrics, Terms, hello_reply
 
-_log = structlog.get_logger(__name__)
+_log = log.get_logger(__name__)
 
 STRESS: Final = 0.8  # of limits.connections
 _BACKLOG = 1024

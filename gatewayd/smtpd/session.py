@@ -27,8 +27,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
-import structlog
-
+from gatewayd import log
 from gatewayd.errors import Refused, StoreBroken, StoreError
 from gatewayd.mail.envelope import Envelope, Recipient
 from gatewayd.smtpd import auth, replies
@@ -38,7 +37,7 @@ from gatewayd.smtpd.data import MessageReader
 from gatewayd.smtpd.replies import Rejected
 from gatewayd.smtpd.terms import Facts, Goodbye, Handler, ListenerPort, Terms
 
-_log = structlog.get_logger(__name__)
+_log = log.get_logger(__name__)
 
 COMMAND_OCTETS: Final = 512  # with CRLF, where nothing else is said (RFC 5321 4.5.3.1.4)
 # MAIL grows by SIZE 26, BODY 17, SMTPUTF8 10, AUTH 500, RET 9, ENVID 107; RCPT by NOTIFY 28 and
