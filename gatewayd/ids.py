@@ -5,9 +5,9 @@ RFC 9562 5.7. Standard library versions before 3.14 have no `uuid7`.
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 import threading
-import datetime as dt
 from typing import NewType
 
 QueueId = NewType("QueueId", str)  # one submission: the message

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gatewayd import ids
@@ -30,18 +30,13 @@ from gatewayd.policy.submission import Accepted, AcceptedRecipient, Submission
 from gatewayd.queue import enqueue
 from gatewayd.queue.enqueue import Entry
 from gatewayd.queue.states import State
+from gatewayd.spool.port import MEMORY_OCTETS, SpoolPort
 from gatewayd.store import idempotency, quotas
 from gatewayd.store.database import Database, SetWriter, Tx
 from gatewayd.store.idempotency import IdempotencyRow
 from gatewayd.suppression.lists import Suppressions
 from gatewayd.tokens.claims import Principal, Scope
 from gatewayd.tokens.service import Tokens
-
-
-class SpoolPort(Protocol):
-    """Where large bodies lie; one that is not accepted is taken out again."""
-
-    def delete(self, key: str) -> None: ...
 
 
 class SpacePort(Protocol):
@@ -107,18 +102,17 @@ class Intake:
             Refused: nothing was stored.
             StoreError: nothing was stored, as far as we know.
         """
-        kept = False
+        waiting = await self._in_spool(self._examine(submission))
         try:
-            waiting = self._examine(submission)
             accepted = await self._sets.put(waiting)
-            kept = not accepted.replayed
-        except (Refused, StoreConflict) as error:
-            self._discard(submission)
-            if isinstance(error, StoreConflict):
-                raise _in_flight() from error
+        except Refused:
+            self._discard(waiting.candidate.message)
             raise
-        if not kept:
-            self._discard(submission)
+        except StoreConflict as error:
+            self._discard(waiting.candidate.message)
+            raise _in_flight() from error
+        if accepted.replayed:
+            self._discard(waiting.candidate.message)
         return accepted
 
     async def screen_sender(
@@ -259,10 +253,24 @@ class Intake:
         )
         return [row]
 
-    def _discard(self, submission: Submission) -> None:
-        body = submission.content.body if isinstance(submission.content, RawMessage) else b""
-        if not isinstance(body, bytes):
-            self._spool.delete(body.key)
+    async def _in_spool(self, waiting: _Waiting) -> _Waiting:
+        """Large bodies are files before a row points to them; those of SMTP are already."""
+        candidate = waiting.candidate
+        body = candidate.message.body
+        if candidate.fault is not None or not isinstance(body, bytes) or len(body) <= MEMORY_OCTETS:
+            return waiting
+        writer = self._spool.incoming()
+        try:
+            writer.write(body)
+            message = RawMessage(candidate.message.header, await writer.finish())
+        except BaseException:
+            writer.discard()
+            raise
+        return _Waiting(replace(candidate, message=message), waiting.queue_id)
+
+    def _discard(self, message: RawMessage) -> None:
+        if not isinstance(message.body, bytes):
+            self._spool.delete(message.body.key)
 
 
 def _submitted(submission: Submission) -> RawMessage:

@@ -63,15 +63,15 @@ class Mailboxes:
         self._clock = clock
         self._known: dict[MailboxId, tuple[float, NextHop | None]] = {}
 
-    def use(self, sealer: Sealer, *, smarthost: NextHop | None) -> None:
-        """Take other keys or another smarthost, after a rotation or a reload."""
+    def use(self, sealer: Sealer) -> None:
+        """Take other sealing keys, after a rotation."""
         self._sealer = sealer
-        self._smarthost = smarthost
         self._known.clear()
 
-    @property
-    def has_smarthost(self) -> bool:
-        return self._smarthost is not None
+    def use_smarthost(self, smarthost: NextHop | None) -> None:
+        """Take another smarthost, after a reload."""
+        self._smarthost = smarthost
+        self._known.clear()
 
     async def create(self, address: str, change: Change) -> MailboxRow:
         """Make a mailbox.

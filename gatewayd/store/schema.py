@@ -71,6 +71,7 @@ tokens = Table(
     metadata,
     Column("token_id", Text, primary_key=True),
     Column("mailbox_id", Text, nullable=False, index=True),
+    Column("key_id", Text, nullable=False),  # which key signed it
     Column("name", Text, nullable=False),
     Column("scopes", Json, nullable=False),
     Column("hourly", BigInteger),

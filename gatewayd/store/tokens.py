@@ -19,6 +19,7 @@ class TokenRow:
 
     token_id: TokenId
     mailbox_id: MailboxId
+    key_id: str
     name: str
     scopes: list[str]
     hourly: int | None
@@ -42,7 +43,6 @@ _REVOKE_OF_MAILBOX = (
     .where(tokens.c.mailbox_id == bindparam("mailbox"), tokens.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"))
 )
-_REVOKED_SINCE = select(tokens.c.token_id).where(tokens.c.revoked_at >= bindparam("since"))
 
 
 def add(tx: Tx, row: TokenRow) -> None:
@@ -72,11 +72,9 @@ def revoke_of_mailbox(tx: Tx, mailbox_id: MailboxId) -> int:
     return tx.execute(_REVOKE_OF_MAILBOX, {"mailbox": mailbox_id, "at": tx.now}).rowcount
 
 
-def revoked_since(tx: Tx, since: dt.datetime) -> list[TokenId]:
-    return list(tx.execute(_REVOKED_SINCE, {"since": since}).scalars())
-
-
-def count_live(tx: Tx) -> int:
-    """How many tokens can still be used."""
-    query = select(func.count()).where(tokens.c.revoked_at.is_(None), tokens.c.expires_at > tx.now)
+def count_live_of_other_keys(tx: Tx, key_id: str) -> int:
+    """How many tokens that can still be used were signed by another key."""
+    query = select(func.count()).where(
+        tokens.c.revoked_at.is_(None), tokens.c.expires_at > tx.now, tokens.c.key_id != key_id
+    )
     return int(tx.execute(query).scalar_one())

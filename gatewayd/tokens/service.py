@@ -211,6 +211,7 @@ class Tokens:
         row = TokenRow(
             token_id=ids.token_id(now),
             mailbox_id=mailbox.mailbox_id,
+            key_id=self._ring.active.kid,
             name=request.name,
             scopes=[scope.value for scope in request.scopes],
             hourly=_limit(request.hourly, section.default_hourly, unlimited=request.unlimited),
@@ -245,9 +246,11 @@ class Tokens:
             claims["allowed_recipient_domains"] = row.allowed_recipient_domains
         if row.sandbox:
             claims["sandbox"] = True
-        key = self._ring.active
         return jwt.encode(
-            claims, signing_key(self._ring, key.kid), algorithm=ALGORITHM, headers={"kid": key.kid}
+            claims,
+            signing_key(self._ring, row.key_id),
+            algorithm=ALGORITHM,
+            headers={"kid": row.key_id},
         )
 
 

@@ -205,6 +205,7 @@ def upgrade() -> None:
         "tokens",
         sa.Column("token_id", sa.Text(), nullable=False),
         sa.Column("mailbox_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("scopes", sa.Text(), nullable=False),
         sa.Column("hourly", sa.BigInteger(), nullable=True),

@@ -1,0 +1,1 @@
+"""daemon: the only room that knows concrete classes."""
