@@ -145,6 +145,24 @@ class Metrics:
             "config_reloads_total", "SIGHUP, by result: applied, refused.", "result"
         )
 
+    def submission_accepted(self, door: str, *, recipients: int, seconds: float) -> None:
+        """Count a submission that was stored, and how long its client waited for that."""
+        self.submissions.labels(door=door, code="accepted").inc()
+        self.outbound_messages_enqueued.inc(recipients)
+        self.accept_seconds.labels(door=door).observe(seconds)
+
+    def submission_replayed(self, door: str) -> None:
+        """Count an answer that was given again for the same idempotency key."""
+        self.submissions.labels(door=door, code="replayed").inc()
+
+    def submission_refused(self, door: str, code: str) -> None:
+        """Count a refusal by its word, one of errors.Code."""
+        self.submissions.labels(door=door, code=code).inc()
+
+    def recipients_in_doubt(self, recipients: int) -> None:
+        """Count recipients that a crash or a stop left behind their marker."""
+        self.outbound_in_doubt.inc(recipients)
+
     def attempt_ended(self, *, seconds: float, outcomes: Collection[object]) -> None:
         """Count the outcomes of one attempt, values of mail/outcome.py, once they are durable."""
         self.smtp_delivery_duration_seconds.observe(seconds)

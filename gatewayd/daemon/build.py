@@ -158,6 +158,7 @@ def kernel(
         space=space,
         settings=intake_settings(config, has_smarthost=smarthost is not None),
         clock=clock,
+        metrics=metrics,
         on_accepted=accepted,
     )
     return Kernel(
@@ -175,7 +176,7 @@ def kernel(
         domains=domains,
         keys=_keys(config, database, tokens, mailboxes, domains, clock),
         intake=intake,
-        queue=Queue(database, section=config.delivery, wakeup=wakeup),
+        queue=Queue(database, section=config.delivery, wakeup=wakeup, metrics=metrics),
         inspector=Inspector(database, wakeup=wakeup),
         retention=Retention(database, spool, config.retention),
     )

@@ -115,7 +115,6 @@ class Daemon:
         """Take back what a crash left: at once when nobody else can hold it."""
         alone = kernel.dialect.has_single_node
         released, in_doubt = await kernel.queue.recover(all_leases=alone)
-        kernel.metrics.outbound_in_doubt.inc(in_doubt)
         orphans = await kernel.retention.sweep_spool(None) if alone else 0
         if released or in_doubt or orphans:
             _log.info(

@@ -45,6 +45,16 @@ class SpacePort(Protocol):
     def has_room(self) -> bool: ...
 
 
+class Metrics(Protocol):
+    """What is counted here, by door."""
+
+    def submission_accepted(self, door: str, *, recipients: int, seconds: float) -> None: ...
+
+    def submission_replayed(self, door: str) -> None: ...
+
+    def submission_refused(self, door: str, code: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What intake needs of the configuration."""
@@ -76,6 +86,7 @@ class Intake:
         space: SpacePort,
         settings: Settings,
         clock: Clock,
+        metrics: Metrics,
         on_accepted: Callable[[int], None],
     ) -> None:
         self._tokens = tokens
@@ -84,6 +95,7 @@ class Intake:
         self._space = space
         self._settings = settings
         self._clock = clock
+        self._metrics = metrics
         self._sets: SetWriter[_Waiting, Accepted] = SetWriter(
             database, self._decide, on_commit=on_accepted
         )
@@ -102,17 +114,19 @@ class Intake:
             Refused: nothing was stored.
             StoreError: nothing was stored, as far as we know.
         """
-        waiting = await self._in_spool(self._examine(submission))
+        door, began = submission.trace.door.value, self._clock.monotonic()
         try:
-            accepted = await self._sets.put(waiting)
-        except Refused:
-            self._discard(waiting.candidate.message)
+            accepted = await self._accept(submission)
+        except Refused as refused:
+            self._metrics.submission_refused(door, refused.code)
             raise
-        except StoreConflict as error:
-            self._discard(waiting.candidate.message)
-            raise _in_flight() from error
+        seconds = self._clock.monotonic() - began
         if accepted.replayed:
-            self._discard(waiting.candidate.message)
+            self._metrics.submission_replayed(door)
+        else:
+            self._metrics.submission_accepted(
+                door, recipients=len(accepted.recipients), seconds=seconds
+            )
         return accepted
 
     async def screen_sender(
@@ -252,6 +266,20 @@ class Intake:
             )
         )
         return [row]
+
+    async def _accept(self, submission: Submission) -> Accepted:
+        waiting = await self._in_spool(self._examine(submission))
+        try:
+            accepted = await self._sets.put(waiting)
+        except Refused:
+            self._discard(waiting.candidate.message)
+            raise
+        except StoreConflict as error:
+            self._discard(waiting.candidate.message)
+            raise _in_flight() from error
+        if accepted.replayed:
+            self._discard(waiting.candidate.message)
+        return accepted
 
     async def _in_spool(self, waiting: _Waiting) -> _Waiting:
         """Large bodies are files before a row points to them; those of SMTP are already."""

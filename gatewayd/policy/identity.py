@@ -6,6 +6,7 @@ folded, local-part ASCII-caseless. A field that two readers could read in two wa
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from gatewayd.errors import Code, Refused
@@ -42,11 +43,18 @@ def check_header(header: HeaderSection, mailbox: Address) -> None:
 
 def _check_field(name: str, value: bytes, mailbox: Address) -> None:
     try:
-        found = addresses(value)
+        key = _only_key(value)
     except HeaderSyntaxError as error:
         raise _refused(f"{name} is not one plain mailbox: {error}") from error
-    if len(found) != 1 or found[0].key != mailbox.key:
+    if key != mailbox.key:
         raise _refused(f"{name} must be {mailbox}, the mailbox of the token, and nobody else")
+
+
+@functools.lru_cache(maxsize=4096)  # an agent's From is the same in every message
+def _only_key(value: bytes) -> str | None:
+    """The key of the only address in a field; None if there is not exactly one."""
+    found = addresses(value)
+    return found[0].key if len(found) == 1 else None
 
 
 def _refused(public: str) -> Refused:

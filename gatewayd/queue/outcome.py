@@ -132,7 +132,8 @@ def settle(
     """Keep the outcomes of a set of attempts; those of an attempt that is not ours are lost.
 
     Returns:
-        For each settlement None, or LeaseLost when none of its recipients was still ours.
+        For each settlement None, or LeaseLost when none of its recipients was still ours; and how
+        many recipients have expired.
     """
     held = claims.held(tx, [id_ for one in settlements for id_ in one.outcomes])
     rows: list[dict[str, Any]] = []
@@ -153,7 +154,7 @@ def settle(
     claims.settle(tx, rows)
     claims.end(tx, [_end(one) for one in settlements])
     record.append(tx, events)
-    return results
+    return results, sum(event.type is EventType.RECIPIENT_EXPIRED for event in events)
 
 
 def recover(tx: Tx, attempts: Sequence[AttemptId], *, schedule: Schedule) -> tuple[int, int]:

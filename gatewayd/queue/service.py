@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from gatewayd import failpoints
 from gatewayd.config.delivery import DeliverySection
@@ -32,6 +33,14 @@ def schedule_of(section: DeliverySection) -> Schedule:
     )
 
 
+class Metrics(Protocol):
+    """What is counted here."""
+
+    def recipients_in_doubt(self, recipients: int) -> None: ...
+
+    def recipients_expired(self, recipients: int) -> None: ...
+
+
 class Queue:
     """The queue as a worker sees it.
 
@@ -39,12 +48,15 @@ class Queue:
     the next work (X1 in docs/reliability.md).
     """
 
-    def __init__(self, database: Database, *, section: DeliverySection, wakeup: Wakeup) -> None:
+    def __init__(
+        self, database: Database, *, section: DeliverySection, wakeup: Wakeup, metrics: Metrics
+    ) -> None:
         self._database = database
         self._lease = dt.timedelta(seconds=section.lease_s)
         self._margin = dt.timedelta(seconds=section.dot_margin_s)
         self._schedule = schedule_of(section)
         self._wakeup = wakeup
+        self._metrics = metrics
         self._markers: SetWriter[Claim, None] = SetWriter(database, self._mark)
         self._outcomes: SetWriter[Settlement, None] = SetWriter(database, self._settle)
 
@@ -97,7 +109,10 @@ class Queue:
         """Give claims back untried; those with a marker become in doubt."""
         ids = [one.attempt_id for one in held]
         if ids:
-            await self._database.write(lambda tx: outcome.recover(tx, ids, schedule=self._schedule))
+            _, in_doubt = await self._database.write(
+                lambda tx: outcome.recover(tx, ids, schedule=self._schedule)
+            )
+            self._metrics.recipients_in_doubt(in_doubt)
             self._wakeup.notify()
 
     async def recover(self, *, all_leases: bool) -> tuple[int, int]:
@@ -118,6 +133,7 @@ class Queue:
             released, in_doubt = released + some, in_doubt + doubtful
             if count < RECOVER_LIMIT:
                 break
+        self._metrics.recipients_in_doubt(in_doubt)
         if released or in_doubt:
             self._wakeup.notify()
         return released, in_doubt
@@ -140,4 +156,6 @@ class Queue:
         return [None if id_ in ours else LeaseLost(id_) for id_ in ids]
 
     def _settle(self, tx: Tx, set_: Sequence[Settlement]) -> list[LeaseLost | None]:
-        return outcome.settle(tx, set_, schedule=self._schedule)
+        results, expired = outcome.settle(tx, set_, schedule=self._schedule)
+        self._metrics.recipients_expired(expired)
+        return results

@@ -68,6 +68,7 @@ class _Job(Protocol):
     """What the writer runs: `run` in a transaction, then one of the two, on the loop's thread."""
 
     loop: asyncio.AbstractEventLoop
+    has_savepoint: bool  # it keeps its own, so the writer need not
 
     def run(self, tx: Tx) -> None: ...
 
@@ -242,7 +243,7 @@ class Database:
     def _run(self, tx: Tx, job: _Job, *, is_alone: bool) -> BaseException | None:
         """Run one job; what it raised is returned, unless the transaction is gone with it."""
         try:
-            if is_alone:  # its rollback is the transaction's, so it needs no savepoint
+            if is_alone or job.has_savepoint:  # alone, its rollback is the transaction's
                 job.run(tx)
             else:
                 with tx.connection.begin_nested():
@@ -294,6 +295,7 @@ class _Single(Generic[R]):
         self._future = future
         self._result: R | None = None
         self.loop = loop
+        self.has_savepoint = False
 
     def run(self, tx: Tx) -> None:
         self._result = self._work(tx)
@@ -382,6 +384,7 @@ class _Set(Generic[T, R]):
         self._members: list[tuple[T, asyncio.Future[R]]] = []
         self._results: list[R | BaseException] = []
         self.loop = loop
+        self.has_savepoint = True
 
     def run(self, tx: Tx) -> None:
         self._members = self._owner.take(limit=SET_LIMIT)

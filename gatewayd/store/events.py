@@ -28,6 +28,7 @@ class EventRow:
     data: dict[str, Any]
 
 
+_INSERT = insert(events)
 _OF_MESSAGE = (
     select(*events.c).where(events.c.queue_id == bindparam("id")).order_by(events.c.seq)
 ).limit(bindparam("count"))
@@ -35,7 +36,7 @@ _OF_MESSAGE = (
 
 def append(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        tx.execute(insert(events), rows)
+        tx.execute(_INSERT, rows)
 
 
 def of_message(tx: Tx, queue_id: QueueId, *, limit: int = 1000) -> list[EventRow]:

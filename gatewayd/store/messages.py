@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select
 
@@ -62,6 +62,13 @@ class MessageFilter:
     until: dt.datetime | None = None
 
 
+def _values(row: MessageRow | OctetsRow, kind: type[MessageRow | OctetsRow]) -> dict[str, object]:
+    """A row as a dict; `asdict` would copy every octet and list in it."""
+    return {name: getattr(row, name) for name in kind.__slots__}
+
+
+_INSERT = insert(messages)
+_INSERT_OCTETS = insert(message_octets)
 _ALL = select(*messages.c)
 _BY_IDS = _ALL.where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
 _OCTETS = select(*message_octets.c).where(
@@ -74,19 +81,10 @@ _SPOOLED = select(messages.c.spool_key).where(
 
 def add(tx: Tx, rows: Sequence[MessageRow], octets: Sequence[OctetsRow]) -> None:
     if rows:
-        tx.execute(insert(messages), [asdict(row) for row in rows])
+        tx.execute(_INSERT, [_values(row, MessageRow) for row in rows])
         tx.execute(
-            insert(message_octets),
-            [
-                {
-                    "queue_id": row.queue_id,
-                    "header": row.header,
-                    "body": row.body,
-                    "body_octets": row.body_octets,
-                    "body_has_8bit": row.body_has_8bit,
-                }
-                for row in octets
-            ],
+            _INSERT_OCTETS,
+            [_values(row, OctetsRow) for row in octets],
         )
 
 

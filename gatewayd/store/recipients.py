@@ -41,6 +41,7 @@ class RecipientRow:
     updated_at: dt.datetime
 
 
+_INSERT = insert(recipients)
 _ALL = select(*recipients.c)
 _OF_MESSAGES = _ALL.where(recipients.c.queue_id.in_(bindparam("ids", expanding=True))).order_by(
     recipients.c.queue_id, recipients.c.position
@@ -60,7 +61,7 @@ _DEPTH = select(func.count()).where(recipients.c.state == "queued")
 
 def add(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        tx.execute(insert(recipients), rows)
+        tx.execute(_INSERT, rows)
 
 
 def of_messages(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[RecipientRow]]:
