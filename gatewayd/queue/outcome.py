@@ -128,7 +128,7 @@ def judge(
 
 def settle(
     tx: Tx, settlements: Sequence[Settlement], *, schedule: Schedule
-) -> list[LeaseLost | None]:
+) -> tuple[list[LeaseLost | None], int]:
     """Keep the outcomes of a set of attempts; those of an attempt that is not ours are lost.
 
     Returns:
