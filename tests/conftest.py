@@ -1,0 +1,68 @@
+"""Fixtures that more than one room needs: a clock, a PostgreSQL server, a database of each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatewayd.store import migrate
+from gatewayd.store.database import Database
+from gatewayd.store.sqlite import SqliteDialect
+from tests.fakes import stores
+from tests.fakes.clock import ManualClock
+from tests.fakes.stores import Store
+from tests.peers.postgres import PostgresServer, find_bin
+
+BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.peer))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for this worker. Without PostgreSQL the test is skipped; in CI that fails."""
+    directory = find_bin()
+    if directory is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed; .ci/run installs it")
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgresServer(directory)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy, which is faster than to migrate again."""
+    file = tmp_path_factory.mktemp("template") / "gatewayd.db"
+    dialect = SqliteDialect(file, clock=ManualClock())
+    migrate.upgrade(dialect)
+    return file
+
+
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
+    """An empty, migrated database of each kind; every `open()` is closed at the end."""
+    if request.param == "sqlite":
+        found = stores.sqlite(tmp_path, request.getfixturevalue("sqlite_template"), clock)
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        stores.empty(server)
+        found = stores.postgres(server, clock)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def database(store: Store) -> Database:
+    """The one daemon of most tests."""
+    return store.open()
