@@ -169,9 +169,9 @@ class Gateway:
         *,
         environment: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
-        wait: bool = True,
+        may_die: bool = False,
     ) -> None:
-        """Start the daemon and wait until it is ready."""
+        """Start the daemon and wait until it is ready, or gone if it `may_die` of a fail point."""
         assert self.process is None
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -181,9 +181,8 @@ class Gateway:
                 stderr=log,
                 env={**os.environ, **(environment or {})},
             )
-        if wait:
-            eventually(self._is_ready_or_gone, within_s=START_S, what=self.tail)
-            assert self.is_alive(), self.tail()
+        eventually(self._is_ready_or_gone, within_s=START_S, what=self.tail)
+        assert may_die or self.is_alive(), self.tail()
 
     def _is_ready_or_gone(self) -> bool:
         return not self.is_alive() or self.is_ready()

@@ -1,0 +1,135 @@
+"""Ledger: what clients were told about each message, held against what arrived.
+
+| class        | what                                                      | allowed               |
+|--------------|-----------------------------------------------------------|-----------------------|
+| lost         | 250 or 202 was seen, and no copy arrived                  | never                 |
+| duplicate    | one acceptance (one Message-ID) arrived more than once    | what is in doubt      |
+| resubmitted  | no answer came, the client sent it again, both were taken | without a key         |
+
+A message goes in by SMTP or HTTP, with or without an idempotency key, under a number of its own
+that it carries in `X-Ledger`. The daemon gives each acceptance a Message-ID.
+"""
+
+from __future__ import annotations
+
+import http.client
+import smtplib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tests.fakes.smtp_sink import Copy
+from tests.peers.gateway import Gateway
+
+DOORS = ("smtp", "http", "smtp-key", "http-key")
+FIELD = "X-Ledger"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message of a client."""
+
+    number: int
+    door: str
+    is_acked: bool = False
+    tries: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"ledger-{self.number}" if self.door.endswith("-key") else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Both ends compared. duplicates: extra copies of an acceptance, by Message-ID."""
+
+    lost: tuple[int, ...]
+    duplicates: dict[str, int]
+    resubmitted: tuple[int, ...]
+    twice_by_key: tuple[int, ...]
+    unknown: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The clients' side."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def submit(self, gateway: Gateway, count: int, *, clients: int = 4) -> None:
+        """Send so many new messages from several clients at once, until the daemon is gone."""
+        first = len(self.entries)
+        fresh = [Entry(first + index, DOORS[index % len(DOORS)]) for index in range(count)]
+        self.entries += fresh
+        _send_all(gateway, [fresh[start::clients] for start in range(clients)])
+
+    def resubmit(self, gateway: Gateway) -> None:
+        """Send again whatever was never answered."""
+        _send_all(gateway, [[entry for entry in self.entries if not entry.is_acked]])
+        open_entries = [entry for entry in self.entries if not entry.is_acked]
+        assert not open_entries, f"refused: {open_entries}\n{gateway.tail()}"
+
+    def compare(self, copies: Iterable[Copy]) -> Verdict:
+        """Hold what arrived against what clients know."""
+        by_number: dict[int, Counter[str]] = defaultdict(Counter)
+        unknown = 0
+        for copy in copies:
+            number = copy.field(FIELD)
+            if number.isdigit() and int(number) < len(self.entries):
+                by_number[int(number)][copy.field("Message-ID")] += 1
+            else:
+                unknown += 1
+        several = [entry for entry in self.entries if len(by_number[entry.number]) > 1]
+        return Verdict(
+            lost=tuple(e.number for e in self.entries if e.is_acked and not by_number[e.number]),
+            duplicates={
+                message_id: count - 1
+                for counter in by_number.values()
+                for message_id, count in counter.items()
+                if count > 1
+            },
+            resubmitted=tuple(entry.number for entry in several if not entry.key),
+            twice_by_key=tuple(entry.number for entry in several if entry.key),
+            unknown=unknown,
+        )
+
+
+def _send_all(gateway: Gateway, shares: Sequence[Sequence[Entry]]) -> None:
+    with ThreadPoolExecutor(len(shares)) as pool:
+        for future in [pool.submit(_send_share, gateway, share) for share in shares]:
+            future.result()
+
+
+def _send_share(gateway: Gateway, share: Sequence[Entry]) -> None:
+    for entry in share:
+        entry.tries += 1
+        try:
+            entry.is_acked = _send(gateway, entry)
+        except (OSError, smtplib.SMTPServerDisconnected, http.client.HTTPException):
+            continue  # the daemon is gone: no answer, so nothing is known
+
+
+def _send(gateway: Gateway, entry: Entry) -> bool:
+    """Whether it was accepted; an exception when there was no answer."""
+    recipient = f"r{entry.number}@rcpt.test"
+    if entry.door.startswith("http"):
+        body = {
+            "to": recipient,
+            "subject": f"number {entry.number}",
+            "text": "Hello",
+            "headers": {FIELD: str(entry.number)},
+        }
+        status, answer = gateway.post(
+            "/api/v1/messages/send", body, **({"Idempotency_Key": entry.key} if entry.key else {})
+        )
+        assert status == 202, answer
+        return True
+    lines = [f"{FIELD}: {entry.number}", f"Subject: number {entry.number}"]
+    if entry.key:
+        lines.append(f"Idempotency-Key: {entry.key}")
+    octets = "\r\n".join([*lines, "", "Hello", ""]).encode()
+    with smtplib.SMTP("127.0.0.1", gateway.ports.plain, timeout=30) as client:
+        client.login(gateway.mailbox, gateway.token)
+        client.sendmail(gateway.mailbox, [recipient], octets)
+        return True
