@@ -47,6 +47,11 @@ class Supervisor:
         """The names of the services that are ready."""
         return frozenset(self._running)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every service is ready."""
+        return len(self._running) == len(self._services)
+
     async def run(
         self, on_ready: Callable[[], Awaitable[None]], on_stopping: Callable[[], None]
     ) -> None:
