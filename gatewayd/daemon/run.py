@@ -61,6 +61,7 @@ class Daemon:
     async def run(self) -> int:
         """Run until stopped; the exit code."""
         clock = SystemClock()
+        self.started_at = clock.monotonic()
         catcher = MailCatcher(clock)
         simulator = doors.make_simulator(self.config, catcher, clock=clock, metrics=Metrics())
         async with asyncio.TaskGroup() as group:
@@ -107,6 +108,9 @@ class Daemon:
             Fact(name="store", is_ready=answering, detail="" if answering else "does not answer"),
             Fact(name="delivery", is_ready="delivery" in running),
             Fact(
+                name="services", is_ready=self.supervisor is not None and self.supervisor.is_whole
+            ),
+            Fact(
                 name="stopping", is_ready=not stopping, detail="shutting down" if stopping else ""
             ),
         )
@@ -133,7 +137,13 @@ class Daemon:
             show_caught=self.is_local,
         )
         self.housekeeping = Housekeeping(kernel, self.notifier, watchdog_s=self.watchdog_s)
-        control = admin.control_server(self, kernel, built)
+        control = admin.control_server(
+            kernel,
+            connector=built.connector,
+            reload=functools.partial(self.reload, kernel, built),
+            facts=self.facts,
+            started_at=self.started_at,
+        )
         services: tuple[Service, ...] = (self.housekeeping, control, *built.services)
         self.supervisor = Supervisor(services, shutdown_s=self.config.daemon.shutdown_s)
         self._listen_to_signals(kernel, built)
