@@ -13,8 +13,8 @@ from gatewayd.errors import StoreBroken, StoreConflict, StoreError, StoreFull, S
 from gatewayd.store.dialect import Insert
 
 CONNECT_S = 10
-STATEMENT_MS = 30_000
-LOCK_MS = 10_000
+BUSY = dt.timedelta(seconds=5)
+READER = dt.timedelta(seconds=30)
 
 _NOW = select(func.clock_timestamp())
 
@@ -25,16 +25,31 @@ class PostgresDialect:
     name = "postgresql"
     has_single_node = False
 
-    def __init__(self, url: str, *, password: str | None = None, readers: int = 2) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        password: str | None = None,
+        readers: int = 2,
+        busy: dt.timedelta = BUSY,
+        reader: dt.timedelta = READER,
+    ) -> None:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         self._url: URL = parsed.set(password=password) if password else parsed
         self._readers = readers
+        self._lock_ms = _milliseconds(busy)
+        self._statement_ms = _milliseconds(reader)
 
     def writer_engine(self) -> Engine:
         return self._engine(pool_size=1, options="-c synchronous_commit=on")
 
     def reader_engine(self) -> Engine:
-        return self._engine(pool_size=self._readers, options="-c default_transaction_read_only=on")
+        # Repeatable read: otherwise each statement would see a snapshot of its own.
+        return self._engine(
+            pool_size=self._readers,
+            options="-c default_transaction_read_only=on"
+            r" -c default_transaction_isolation=repeatable\ read",
+        )
 
     def now(self, connection: Connection) -> dt.datetime:
         moment = connection.execute(_NOW).scalar_one()
@@ -72,8 +87,12 @@ class PostgresDialect:
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": CONNECT_S,
-                "options": f"{options} -c statement_timeout={STATEMENT_MS}"
-                f" -c lock_timeout={LOCK_MS} -c timezone=UTC",
+                "options": f"{options} -c statement_timeout={self._statement_ms}"
+                f" -c lock_timeout={self._lock_ms} -c timezone=UTC",
                 "application_name": "gatewayd",
             },
         )
+
+
+def _milliseconds(duration: dt.timedelta) -> int:
+    return max(1, duration // dt.timedelta(milliseconds=1))

@@ -28,11 +28,11 @@ PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at a reader's
 
 # Primary result codes (sqlite.org/rescode.html); the low byte of the extended one.
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+_SAME_KEY = frozenset((sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE))
 _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_BUSY: (StoreUnavailable, "the database is locked by another process"),
     sqlite3.SQLITE_LOCKED: (StoreUnavailable, "the database is busy"),
     sqlite3.SQLITE_INTERRUPT: (StoreUnavailable, "a read took too long and was cut"),
-    sqlite3.SQLITE_CONSTRAINT: (StoreConflict, "a row with this key is there"),
     sqlite3.SQLITE_FULL: (StoreFull, "no space for the database"),
     sqlite3.SQLITE_READONLY: (StoreUnavailable, "the database cannot be written"),
     sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, "the database file cannot be opened"),
@@ -67,9 +67,11 @@ class SqliteDialect:
         return engine
 
     def reader_engine(self) -> Engine:
-        return create_engine(
+        engine = create_engine(
             "sqlite://", creator=self._connect_reader, poolclass=NullPool, query_cache_size=2000
         )
+        event.listen(engine, "begin", _begin)
+        return engine
 
     def now(self, connection: Connection) -> dt.datetime:  # noqa: ARG002 - the port's signature
         return self._clock.now()
@@ -95,6 +97,9 @@ class SqliteDialect:
 
     def _connect_writer(self) -> sqlite3.Connection:
         is_new = not self._path.exists()
+        if is_new:
+            # The journal gets the mode of the file, whatever umask the process has.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = self._connect()
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -114,18 +119,13 @@ class SqliteDialect:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        previous = os.umask(0o077)
-        try:
-            connection = sqlite3.connect(
-                self._path,
-                timeout=self._busy_s,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=400,
-            )
-        finally:
-            os.umask(previous)
-        return connection
+        return sqlite3.connect(
+            self._path,
+            timeout=self._busy_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=400,
+        )
 
 
 def map_sqlite_error(error: BaseException | None) -> StoreError:
@@ -136,6 +136,8 @@ def map_sqlite_error(error: BaseException | None) -> StoreError:
     if code in _DAMAGED:
         hint = "restore a backup, see docs/runbooks/backup.md"
         return StoreBroken(f"the database file is damaged ({text}); {hint}", exit_code=65)
+    if extended in _SAME_KEY:
+        return StoreConflict(f"a row with this key is there: {text}")
     if code == sqlite3.SQLITE_IOERR:
         return StoreBroken(f"the disk failed under the database: {text}", exit_code=74)
     kind, what = _MEANINGS.get(code, (StoreUnavailable, "the database refused a statement"))
@@ -153,3 +155,8 @@ def sync_directory(directory: Path) -> None:
 
 def _begin_immediate(connection: Connection) -> Any:  # noqa: ANN401 - an event's signature
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> Any:  # noqa: ANN401 - an event's signature
+    # Without it each statement would see a snapshot of its own.
+    connection.exec_driver_sql("BEGIN")

@@ -28,7 +28,7 @@ class TimedPostgres(PostgresDialect):
     """The real dialect, but for its clock."""
 
     def __init__(self, url: str, clock: ManualClock) -> None:
-        super().__init__(url)
+        super().__init__(url, busy=BUSY, reader=READER)
         self._clock = clock
 
     def now(self, connection: Connection) -> dt.datetime:  # noqa: ARG002 - the port's signature
