@@ -132,14 +132,18 @@ class Database:
             StoreError: it could not be read in time.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, functools.partial(self._read, work))
+        try:
+            reading = loop.run_in_executor(self._readers, functools.partial(self._read, work))
+        except RuntimeError as error:  # the executor was shut down
+            raise _closing() from error
+        return await reading
 
     def submit(self, job: _Job) -> None:
         with self._wanted:
             if self._broken is not None:
                 raise self._broken
             if self._closing:
-                raise StoreUnavailable("the database is closing")
+                raise _closing()
             self._jobs.append(job)
             self._wanted.notify()
 
@@ -164,12 +168,12 @@ class Database:
             self.dialect.guard_reader(connection)
             with connection.begin():
                 return work(Tx(connection, self.dialect))
-        except DBAPIError as error:
-            self._forget_reader()
-            raise self.dialect.map_error(error) from error
         except SQLAlchemyError as error:
             self._forget_reader()
-            raise StoreUnavailable(f"the database did not answer: {error}") from error
+            mapped = _mapped(error, self.dialect)
+            if isinstance(mapped, StoreBroken):
+                self._break(mapped)
+            raise mapped from error
 
     def _reader_connection(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -199,16 +203,8 @@ class Database:
                 if connection is None:
                     connection = self._writer_engine.connect()
                 self._write_group(connection, group)
-            except DBAPIError as error:
-                self._fail(group, self.dialect.map_error(error))
-                self._drop(connection)
-                connection = None
-            except SQLAlchemyError as error:
-                self._fail(group, StoreUnavailable(f"the database did not answer: {error}"))
-                self._drop(connection)
-                connection = None
-            except failpoints.FailPointReached as error:
-                self._fail(group, error)
+            except Exception as error:  # noqa: BLE001 - a writer that ended would leave every caller waiting
+                self._fail(group, _mapped(error, self.dialect))
                 self._drop(connection)
                 connection = None
         self._drop(connection)
@@ -236,8 +232,6 @@ class Database:
                 transaction.rollback()
         if done:
             failpoints.reach("after_commit")
-            if self._groups is not None:
-                self._groups(len(done))
         self._settle(done, refused)
 
     def _run(self, tx: Tx, job: _Job, *, is_alone: bool) -> BaseException | None:
@@ -249,7 +243,7 @@ class Database:
                 with tx.connection.begin_nested():
                     job.run(tx)
         except DBAPIError as error:
-            if self.dialect.is_lost(tx.connection, error):
+            if _is_fatal(tx, error):
                 raise
             return self.dialect.map_error(error)
         except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to it
@@ -257,23 +251,31 @@ class Database:
         return None
 
     def _settle(self, done: list[_Job], refused: list[tuple[_Job, BaseException]]) -> None:
-        """Tell every waiting caller, with one wake-up for each loop."""
+        """Tell every waiting caller, and the observer, with one wake-up for each loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
         for job in done:
             by_loop.setdefault(job.loop, []).append(job.committed)
+        if done and self._groups is not None:
+            by_loop[done[0].loop].append(functools.partial(self._groups, len(done)))
         for job, error in refused:
             by_loop.setdefault(job.loop, []).append(functools.partial(job.failed, error))
         for loop, calls in by_loop.items():
             _call_on(loop, calls)
 
     def _fail(self, group: list[_Job], error: BaseException) -> None:
-        if isinstance(error, StoreBroken):
-            with self._wanted:
-                self._broken = error
-                group = [*group, *self._jobs]
-                self._jobs.clear()
         self._settle([], [(job, error) for job in group])
-        if isinstance(error, StoreBroken) and self._on_broken is not None:
+        if isinstance(error, StoreBroken):
+            self._break(error)
+
+    def _break(self, error: StoreBroken) -> None:
+        """Take no work from now on, refuse what waits, and say so once."""
+        with self._wanted:
+            is_first = self._broken is None
+            self._broken = self._broken or error
+            waiting = list(self._jobs)
+            self._jobs.clear()
+        self._settle([], [(job, error) for job in waiting])
+        if is_first and self._on_broken is not None:
             self._on_broken(error)
 
     def _drop(self, connection: Connection | None) -> None:
@@ -393,20 +395,26 @@ class _Set(Generic[T, R]):
         items = [item for item, _ in self._members]
         try:
             with tx.connection.begin_nested():
-                self._results = list(self._owner.decide(tx, items))
+                self._results = self._answers(tx, items)
         except DBAPIError as error:
-            if tx.dialect.is_lost(tx.connection, error):
+            if _is_fatal(tx, error):
                 raise
             self._results = [self._alone(tx, item) for item in items]
         except Exception:  # noqa: BLE001 - each member raises its own when it runs alone
             self._results = [self._alone(tx, item) for item in items]
 
+    def _answers(self, tx: Tx, items: Sequence[T]) -> list[R | BaseException]:
+        answers: list[R | BaseException] = list(self._owner.decide(tx, items))
+        if len(answers) != len(items):
+            raise ValueError("the work of a set answers for each of its items")
+        return answers
+
     def _alone(self, tx: Tx, item: T) -> R | BaseException:
         try:
             with tx.connection.begin_nested():
-                (result,) = self._owner.decide(tx, [item])
+                (result,) = self._answers(tx, [item])
         except DBAPIError as error:
-            if tx.dialect.is_lost(tx.connection, error):
+            if _is_fatal(tx, error):
                 raise
             return tx.dialect.map_error(error)
         except Exception as error:  # noqa: BLE001 - it is the member's, and goes back to its caller
@@ -433,9 +441,29 @@ class _Set(Generic[T, R]):
 def _call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
     def run() -> None:
         for call in calls:
-            call()
+            loop.call_soon(call)  # each by itself: an error in one is not the others'
 
     try:
         loop.call_soon_threadsafe(run)
     except RuntimeError:
         return  # the loop was closed: nobody waits any more
+
+
+def _is_fatal(tx: Tx, error: DBAPIError) -> bool:
+    """Whether the whole group fails with this: its transaction is gone, or the database is."""
+    if tx.dialect.is_lost(tx.connection, error):
+        return True
+    return isinstance(tx.dialect.map_error(error), StoreBroken)
+
+
+def _mapped(error: Exception, dialect: Dialect) -> Exception:
+    """A foreign error as one of ours; any other is a caller's or a fault of ours, and stays."""
+    if isinstance(error, DBAPIError):
+        return dialect.map_error(error)
+    if isinstance(error, SQLAlchemyError | OSError):
+        return StoreUnavailable(f"the database did not answer: {error}")
+    return error
+
+
+def _closing() -> StoreUnavailable:
+    return StoreUnavailable("the database is closing")
