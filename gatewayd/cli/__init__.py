@@ -1,0 +1,1 @@
+"""cli: words for operators."""

@@ -1,0 +1,153 @@
+"""The typer application, and what each failure exits with.
+
+| code | name           | when                                                                  |
+|------|----------------|-----------------------------------------------------------------------|
+| 0    | EX_OK          |                                                                       |
+| 64   | EX_USAGE       | a word or option that does not exist                                  |
+| 65   | EX_DATAERR     | a value that cannot be taken; a database of another schema, or damaged |
+| 69   | EX_UNAVAILABLE | what was asked for is not there, or cannot be done now                |
+| 73   | EX_CANTCREAT   | another gatewayd owns the state directory                             |
+| 74   | EX_IOERR       | the disk failed                                                       |
+| 75   | EX_TEMPFAIL    | try again                                                             |
+| 77   | EX_NOPERM      | a secret is open to others, or a file may not be read                 |
+| 78   | EX_CONFIG      | the configuration is wrong                                            |
+
+`tokens:issue` means `tokens issue`. Errors go to standard error, in words; `--json` changes
+standard output only.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import gatewayd
+from gatewayd.cli import (
+    config,
+    db,
+    domains,
+    keys,
+    mailboxes,
+    messages,
+    serve,
+    suppressions,
+    tokens,
+)
+from gatewayd.cli.output import clean
+from gatewayd.errors import GatewayError, Refused
+
+EX_USAGE: Final = 64
+EX_DATAERR: Final = 65
+EX_UNAVAILABLE: Final = 69
+EX_IOERR: Final = 74
+EX_NOPERM: Final = 77
+
+_MISSING: Final = frozenset({"not_found", "conflict", "no_route", "unavailable"})
+
+app = typer.Typer(
+    name="gatewayd",
+    help="The mail door for AI agents and applications.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, room in (
+    ("config", config),
+    ("db", db),
+    ("domains", domains),
+    ("keys", keys),
+    ("mailboxes", mailboxes),
+    ("messages", messages),
+    ("suppressions", suppressions),
+    ("tokens", tokens),
+):
+    app.add_typer(room.app, name=name)
+app.command("serve")(serve.serve)
+app.command("localserve")(serve.localserve)
+app.command("status")(serve.status)
+app.command("reload")(serve.reload)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gatewayd {gatewayd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        result = app(_spelled(words), standalone_mode=False)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return 0  # whoever read us has enough
+    except Exception as error:  # noqa: BLE001 - what is not ours is raised again
+        text, code = _failure(error)
+        typer.echo(f"gatewayd: {clean(text, keep_lines=True)}", err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def _failure(error: Exception) -> tuple[str, int]:
+    """Words and exit code of an error; one that nobody expected is raised again."""
+    if isinstance(error, GatewayError):
+        return _words_of(error), exit_code_of(error)
+    if isinstance(error, OSError):
+        return _of_system(error)
+    usage = getattr(error, "format_message", None)  # click's own errors
+    if usage is None:
+        raise error
+    return f"{usage()}\nsee `gatewayd --help`", EX_USAGE
+
+
+def exit_code_of(error: GatewayError) -> int:
+    """What a failure exits with: the table of this module."""
+    if isinstance(error, Refused):
+        return EX_UNAVAILABLE if error.code in _MISSING else EX_DATAERR
+    return int(getattr(error, "exit_code", EX_UNAVAILABLE))
+
+
+def _spelled(words: list[str]) -> list[str]:
+    """`tokens:issue` as `tokens issue`."""
+    if words and ":" in words[0] and not words[0].startswith("-"):
+        return [*words[0].split(":", 1), *words[1:]]
+    return words
+
+
+def _words_of(error: GatewayError) -> str:
+    if isinstance(error, Refused):
+        lines = [fault.detail for fault in error.faults if fault.detail != error.public]
+        return "\n  ".join([error.public, *lines])
+    return str(error)
+
+
+def _of_system(error: OSError) -> tuple[str, int]:
+    what = f"{Path(error.filename)}: " if isinstance(error.filename, str) else ""
+    text = f"{what}{error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{text}; another program listens there: choose another port", EX_UNAVAILABLE
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return text, EX_NOPERM
+    return text, EX_IOERR
