@@ -240,8 +240,7 @@ class Database:
             if is_alone or job.has_savepoint:  # alone, its rollback is the transaction's
                 job.run(tx)
             else:
-                with tx.connection.begin_nested():
-                    job.run(tx)
+                _in_savepoint(tx, lambda: job.run(tx))
         except DBAPIError as error:
             if _is_fatal(tx, error):
                 raise
@@ -263,9 +262,9 @@ class Database:
             _call_on(loop, calls)
 
     def _fail(self, group: list[_Job], error: BaseException) -> None:
-        self._settle([], [(job, error) for job in group])
         if isinstance(error, StoreBroken):
             self._break(error)
+        self._settle([], [(job, error) for job in group])
 
     def _break(self, error: StoreBroken) -> None:
         """Take no work from now on, refuse what waits, and say so once."""
@@ -394,8 +393,7 @@ class _Set(Generic[T, R]):
             _call_on(self.loop, [functools.partial(self._owner.ask_again, self.loop)])
         items = [item for item, _ in self._members]
         try:
-            with tx.connection.begin_nested():
-                self._results = self._answers(tx, items)
+            self._results = _in_savepoint(tx, lambda: self._answers(tx, items))
         except DBAPIError as error:
             if _is_fatal(tx, error):
                 raise
@@ -411,8 +409,7 @@ class _Set(Generic[T, R]):
 
     def _alone(self, tx: Tx, item: T) -> R | BaseException:
         try:
-            with tx.connection.begin_nested():
-                (result,) = self._answers(tx, [item])
+            (result,) = _in_savepoint(tx, lambda: self._answers(tx, [item]))
         except DBAPIError as error:
             if _is_fatal(tx, error):
                 raise
@@ -447,6 +444,23 @@ def _call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]
         loop.call_soon_threadsafe(run)
     except RuntimeError:
         return  # the loop was closed: nobody waits any more
+
+
+def _in_savepoint(tx: Tx, work: Callable[[], R]) -> R:
+    """Run work so that what it wrote is undone when it raises.
+
+    After an error that has ended the transaction there is no savepoint to go back to, and trying
+    would hide the error: SQLite does that when the disk is full.
+    """
+    savepoint = tx.connection.begin_nested()
+    try:
+        result = work()
+        savepoint.commit()
+    except BaseException as error:
+        if not (isinstance(error, DBAPIError) and _is_fatal(tx, error)):
+            savepoint.rollback()
+        raise
+    return result
 
 
 def _is_fatal(tx: Tx, error: DBAPIError) -> bool:
