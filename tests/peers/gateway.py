@@ -1,7 +1,8 @@
 """Gateway: the daemon as a process of its own, with its own state directory and ports.
 
-What an operator does before the first start (tables, mailbox, signing keys, token) is done by the
-same operations that the commands call, in this process, while no daemon runs.
+What an operator does before the first start (tables, mailbox, signing keys, token) is done by
+`command`, as a person does it, or faster by `prepare` and `operate`: the same operations in this
+process, while no daemon runs.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +36,9 @@ from gatewayd.metrics import Metrics
 from gatewayd.tokens.claims import Scope
 from gatewayd.tokens.service import Request
 from tests.peers.certificates import Certificates, make_certificates
+from tests.peers.programs import run
 from tests.peers.waiting import eventually, free_ports
+from tests.peers.web import fetch
 
 T = TypeVar("T")
 
@@ -73,9 +78,12 @@ class Gateway:
     token: str = field(default="", init=False, repr=False)
     ports: Ports = field(init=False)
     certificates: Certificates = field(init=False)
+    run_dir: Path = field(init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        # A short path: that of a unix socket may have 107 octets.
+        self.run_dir = Path(tempfile.mkdtemp(prefix="gatewayd-run-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ports = Ports(*free_ports(5))
         self.certificates = make_certificates(self.directory / "tls")
@@ -110,7 +118,7 @@ class Gateway:
             CONFIG.format(
                 hostname=self.hostname,
                 state_dir=self.state_dir,
-                run_dir=self.directory / "run",
+                run_dir=self.run_dir,
                 certificate=self.certificates.chain,
                 private_key=self.certificates.key,
                 ports=self.ports,
@@ -162,6 +170,10 @@ class Gateway:
         with owned(self.state_dir):
             return asyncio.run(run())
 
+    def command(self, *words: str) -> Any:  # noqa: ANN401 - it is JSON
+        """Run `gatewayd WORDS -c FILE --json`, as an operator does; what it prints."""
+        return json.loads(run(*GATEWAYD, *words, "-c", self.config_file, "--json").stdout)
+
     # The process.
 
     def start(
@@ -189,11 +201,10 @@ class Gateway:
 
     def is_ready(self) -> bool:
         try:
-            url = f"http://127.0.0.1:{self.ports.metrics}/readyz"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return bool(answer.status == 200)
+            fetch(f"http://127.0.0.1:{self.ports.metrics}/readyz", within_s=5)
         except (OSError, http.client.HTTPException):
             return False
+        return True
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -224,6 +235,7 @@ class Gateway:
             self.process.kill()
             self.process.wait(10)
             self.process = None
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def tail(self) -> str:
         """The end of its log, for a failed test."""
@@ -240,14 +252,6 @@ class Gateway:
         return found
 
     # Asking it.
-
-    def get(self, path: str) -> Any:  # noqa: ANN401 - it is JSON
-        """GET of the API, as the mailbox."""
-        request = urllib.request.Request(  # noqa: S310 - to our own daemon
-            f"{self.http_url}{path}", headers={"Authorization": f"Bearer {self.token}"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
-            return json.load(answer)
 
     def post(
         self, path: str, body: Mapping[str, object], **headers: str
@@ -271,9 +275,7 @@ class Gateway:
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        url = f"http://127.0.0.1:{self.ports.metrics}/metrics"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            text = answer.read().decode()
+        text = fetch(f"http://127.0.0.1:{self.ports.metrics}/metrics").decode()
         values = re.findall(rf"(?m)^{name}(?:\{{[^}}]*\}})? (\S+)$", text)
         return sum(float(value) for value in values)
 

@@ -24,7 +24,7 @@ from tests.peers.programs import require, run
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "mime"
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             ),
         )
         stack.enter_context(gateway)
-        gateway.prepare()
-        records = gateway.add_domain()
+        gateway.command("db", "init")
         gateway.start()
+        gateway.command("mailboxes", "create", gateway.mailbox)
+        gateway.token = gateway.command("tokens", "issue", gateway.mailbox)["token"]
+        added = gateway.command("domains", "add", gateway.mailbox.partition("@")[2])
+        records = tuple(DnsRecord(**record) for record in added["records"])
         yield Site(gateway, smarthost, records)
         assert gateway.stop() == 0, gateway.tail()
 
