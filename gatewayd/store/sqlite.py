@@ -7,6 +7,7 @@ versions up to 3.51.2 can corrupt the file when two connections do so at the sam
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import sqlite3
@@ -96,10 +97,11 @@ class SqliteDialect:
         return map_sqlite_error(error.orig)
 
     def _connect_writer(self) -> sqlite3.Connection:
-        is_new = not self._path.exists()
-        if is_new:
+        is_new = False
+        with contextlib.suppress(OSError):  # SQLite says itself why it cannot open a file
             # The journal gets the mode of the file, whatever umask the process has.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            is_new = True
         connection = self._connect()
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
