@@ -76,9 +76,11 @@ def _suppressed(tx: Tx, candidates: Sequence[Candidate]) -> frozenset[tuple[str,
     return frozenset(
         suppressions.find(
             tx,
-            scopes={candidate.principal.mailbox_id for candidate in candidates},
-            keys={
-                suppression_key(recipient.forward_path.address)
+            {
+                (
+                    candidate.principal.mailbox_id,
+                    suppression_key(recipient.forward_path.address),
+                )
                 for candidate in candidates
                 for recipient in candidate.envelope.recipients
             },

@@ -18,7 +18,7 @@ from gatewayd.ids import AttemptId, QueueId, RecipientId
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change, lock_to_claim
-from gatewayd.store.schema import attempts, recipients
+from gatewayd.store.schema import CLAIMED, IN_DOUBT, QUEUED, attempts, recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class AttemptRow:
 
 def _lanes() -> Any:  # noqa: ANN401 - a SELECT of two columns
     """Each lane with queued work and its earliest due time, by one index seek per lane."""
-    queued = recipients.c.state == "queued"
+    queued = recipients.c.state == QUEUED
     first = select(func.min(recipients.c.lane).label("lane")).where(queued)
     lane = first.cte("lane", recursive=True)
     following = (
@@ -91,7 +91,7 @@ _DUE = lock_to_claim(
         recipients.c.attempts,
     )
     .where(
-        recipients.c.state == "queued",
+        recipients.c.state == QUEUED,
         recipients.c.lane == bindparam("of"),
         recipients.c.due_at <= bindparam("now"),
     )
@@ -143,7 +143,7 @@ _HELD = lock_to_change(
     )
     .where(
         recipients.c.recipient_id.in_(bindparam("ids", expanding=True)),
-        recipients.c.state == "claimed",
+        recipients.c.state == CLAIMED,
     )
     .order_by(recipients.c.recipient_id)
 )
@@ -170,7 +170,7 @@ _OF_ATTEMPTS = lock_to_change(
     )
     .where(
         attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
-        recipients.c.state == "claimed",
+        recipients.c.state == CLAIMED,
     )
     .order_by(recipients.c.recipient_id)
 )
@@ -201,12 +201,15 @@ _END = (
 )
 _CLOSE = (
     update(attempts)
-    .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
+    .where(
+        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
+        attempts.c.ended_at.is_(None),
+    )
     .values(ended_at=bindparam("now"))
 )
 _REQUEUE = (
     update(recipients)
-    .where(recipients.c.state == "in_doubt", recipients.c.due_at <= bindparam("now"))
+    .where(recipients.c.state == IN_DOUBT, recipients.c.due_at <= bindparam("now"))
     .values(state="queued", updated_at=bindparam("now"))
 )
 _OF_MESSAGES = (
@@ -315,7 +318,7 @@ def end(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def close(tx: Tx, ids: Collection[AttemptId]) -> None:
-    """Close attempts of which nothing more is known."""
+    """Close attempts of which nothing more is known; an end that is there stays."""
     for some in chunks(sorted(ids)):
         tx.execute(_CLOSE, {"ids": some, "now": tx.now})
 

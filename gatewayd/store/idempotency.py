@@ -28,7 +28,10 @@ class IdempotencyRow:
 
 _BY_KEYS = lock_to_change(
     select(*idempotency.c)
-    .where(idempotency.c.key.in_(bindparam("keys", expanding=True)))
+    .where(
+        idempotency.c.mailbox_id.in_(bindparam("mailboxes", expanding=True)),
+        idempotency.c.key.in_(bindparam("keys", expanding=True)),
+    )
     .order_by(idempotency.c.mailbox_id, idempotency.c.key)
 )
 _ONE = delete(idempotency).where(
@@ -42,9 +45,11 @@ def find(
 ) -> dict[tuple[MailboxId, str], IdempotencyRow]:
     """What was accepted before under these keys, expired or not."""
     wanted = set(keys)
+    # Lists of both parts, not of pairs: SQLite seeks for these, and would scan for those.
+    mailboxes = sorted({mailbox for mailbox, _ in wanted})
     found: dict[tuple[MailboxId, str], IdempotencyRow] = {}
     for some in chunks(sorted({key for _, key in wanted})):
-        for row in tx.execute(_BY_KEYS, {"keys": some}):
+        for row in tx.execute(_BY_KEYS, {"mailboxes": mailboxes, "keys": some}):
             if (row.mailbox_id, row.key) in wanted:
                 found[row.mailbox_id, row.key] = IdempotencyRow(**row._mapping)
     return found

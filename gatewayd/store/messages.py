@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select
+from sqlalchemy import Text, bindparam, delete, exists, func, insert, select, type_coerce
 
 from gatewayd.ids import MailboxId, QueueId, TokenId
 from gatewayd.store.chunks import chunks
@@ -112,8 +112,10 @@ def newest_first(
     if wanted.until is not None:
         query = query.where(messages.c.accepted_at < wanted.until)
     if wanted.tag is not None:
-        # Tags are kept as a JSON list of plain words, so a quoted one is found as text.
-        query = query.where(messages.c.tags.contains(f'"{wanted.tag}"', autoescape=True))
+        # Tags are kept as a JSON list of plain words, so a quoted one is found as text. Not by
+        # LIKE: SQLite's does not tell case.
+        tags = type_coerce(messages.c.tags, Text)
+        query = query.where(func.replace(tags, f'"{wanted.tag}"', "") != tags)
     if wanted.state is not None or wanted.recipient is not None:
         some = exists().where(recipients.c.queue_id == messages.c.queue_id)
         if wanted.state is not None:

@@ -16,7 +16,7 @@ from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
-from gatewayd.store.schema import messages, recipients
+from gatewayd.store.schema import QUEUED, messages, recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ _LOCKED = lock_to_change(
     _ALL.where(recipients.c.queue_id == bindparam("id")).order_by(recipients.c.recipient_id)
 )
 _COUNT = select(recipients.c.state, func.count().label("recipients")).group_by(recipients.c.state)
-_OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == "queued")
-_DEPTH = select(func.count()).where(recipients.c.state == "queued")
+_OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == QUEUED)
+_DEPTH = select(func.count()).where(recipients.c.state == QUEUED)
 
 
 def add(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
@@ -96,10 +96,15 @@ def change(
     reason: str,
     attempts: int | None = None,
 ) -> None:
-    """Move recipients that no worker holds; `attempts` starts the count anew."""
+    """Move recipients that no worker holds; `attempts` starts the count anew.
+
+    `reason` is not what a next hop said, so the last reply goes; the events keep it.
+    """
     values: dict[str, Any] = {
         "state": state,
         "due_at": due_at,
+        "reply_code": None,
+        "reply_status": None,
         "reason": reason,
         "updated_at": tx.now,
     }

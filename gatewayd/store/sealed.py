@@ -45,7 +45,7 @@ def count_without(tx: Tx, prefix: str) -> int:
     counted = 0
     for column in (mailbox_table.c.next_hop_password, dkim_table.c.private_key):
         query = select(func.count()).where(
-            column.is_not(None), ~column.startswith(prefix, autoescape=True)
+            column.is_not(None), func.substr(column, 1, len(prefix)) != prefix
         )
         counted += int(tx.execute(query).scalar_one())
     return counted

@@ -32,8 +32,8 @@ class SuppressionRow:
 
 _LIVE = or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now"))
 _FIND = select(*suppressions.c).where(
-    suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
     suppressions.c.scope.in_(bindparam("scopes", expanding=True)),
+    suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
     _LIVE,
 )
 _ANY = select(suppressions.c.scope).where(_LIVE).limit(1)
@@ -42,15 +42,19 @@ _REMOVE = delete(suppressions).where(
 )
 
 
-def find(
-    tx: Tx, *, scopes: Collection[str], keys: Collection[str]
-) -> dict[tuple[str, str], SuppressionRow]:
-    """The live rows for these keys in these scopes, by (scope, key)."""
+def find(tx: Tx, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], SuppressionRow]:
+    """The live rows that keep mail of these scopes from these keys, by (scope, key).
+
+    Those of every mailbox are found too.
+    """
+    pairs = {*wanted, *((ALL, key) for _, key in wanted)}
+    # Lists of both parts, not of pairs: SQLite seeks for these, and would scan for those.
+    scopes = sorted({scope for scope, _ in pairs})
     found: dict[tuple[str, str], SuppressionRow] = {}
-    for some in chunks(sorted(set(keys))):
-        rows = tx.execute(_FIND, {"keys": some, "scopes": sorted({*scopes, ALL}), "now": tx.now})
-        for row in rows:
-            found[row.scope, row.address_key] = SuppressionRow(**row._mapping)
+    for some in chunks(sorted({key for _, key in pairs})):
+        for row in tx.execute(_FIND, {"scopes": scopes, "keys": some, "now": tx.now}):
+            if (row.scope, row.address_key) in pairs:
+                found[row.scope, row.address_key] = SuppressionRow(**row._mapping)
     return found
 
 

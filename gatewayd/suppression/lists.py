@@ -77,7 +77,7 @@ class Suppressions:
         wanted = key(_parse(address))
 
         def work(tx: Tx) -> SuppressionRow | None:
-            found = suppressions.find(tx, scopes=[scope], keys=[wanted])
+            found = suppressions.find(tx, [(scope, wanted)])
             return found.get((scope, wanted)) or found.get((ALL, wanted))
 
         return await self._database.read(work)
@@ -105,9 +105,7 @@ class Suppressions:
             self._empty[mailbox_id] = now
             return False
         wanted = key(address)
-        found = await self._database.read(
-            lambda tx: suppressions.find(tx, scopes=[mailbox_id], keys=[wanted])
-        )
+        found = await self._database.read(lambda tx: suppressions.find(tx, [(mailbox_id, wanted)]))
         return bool(found)
 
 

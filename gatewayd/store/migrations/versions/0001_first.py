@@ -179,12 +179,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'queued'"),
     )
     op.create_index(
-        "recipients_exceptional",
+        "recipients_in_doubt",
         "recipients",
-        ["state", "queue_id"],
+        ["due_at"],
         unique=False,
-        sqlite_where=sa.text("state IN ('in_doubt', 'held', 'failed', 'expired', 'bounced')"),
-        postgresql_where=sa.text("state IN ('in_doubt', 'held', 'failed', 'expired', 'bounced')"),
+        sqlite_where=sa.text("state = 'in_doubt'"),
+        postgresql_where=sa.text("state = 'in_doubt'"),
     )
     op.create_index(
         "recipients_queue_id_position", "recipients", ["queue_id", "position"], unique=False
