@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -44,23 +45,34 @@ def is_listening(port: int) -> bool:
 def free_ports(count: int) -> list[int]:
     """Loopback ports that nobody listens on, below those that the system gives to clients.
 
-    Workers of one test run ask in different ranges, so two of them never get the same port.
+    A daemon that is killed and started again needs the same ones, so they stay ours until this
+    process ends: other workers and other runs of the tests see that by a name in the kernel.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     found: list[int] = []
-    while len(found) < count:
-        _last[0] = (_last[0] + 1) % PORTS_OF_WORKER
-        port = FIRST_PORT + worker * PORTS_OF_WORKER + _last[0]
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
+    for number in itertools.islice(_numbers, PORTS):
+        if len(found) == count:
+            return found
+        port = FIRST_PORT + number % PORTS
+        if _hold(port):
+            found.append(port)
+    raise OSError(f"no {count} free ports from {FIRST_PORT} on")
+
+
+def _hold(port: int) -> bool:
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            name.bind(f"\0gatewayd-test-port-{port}")
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            return False
+    _held.append(name)
+    return True
 
 
 FIRST_PORT = 21_000
-PORTS_OF_WORKER = 1_000
-_last = [os.getpid() % PORTS_OF_WORKER]
+PORTS = 10_000
+_numbers = itertools.count(os.getpid() * 37)
+_held: list[socket.socket] = []
