@@ -20,6 +20,7 @@ from gatewayd.errors import Code, Refused, StoreFull
 from gatewayd.mail.header import HeaderSection
 from gatewayd.mail.lines import LineCheck, LineFault
 from gatewayd.mail.message import Body, RawMessage
+from gatewayd.mail.structure import StructureCheck
 
 _BLANK_LINE = b"\r\n\r\n"
 _LINE_TEXTS: Final = {
@@ -85,6 +86,7 @@ class MessageReader:
         "_held",
         "_limits",
         "_open_body",
+        "_structure",
         "_writer",
         "size_octets",
     )
@@ -99,6 +101,7 @@ class MessageReader:
         self._check = LineCheck()
         self._head = bytearray()
         self._header: bytes | None = None
+        self._structure: StructureCheck | None = None
         self._writer: BodyWriter | None = None
         self._held = 0
         self._fault: Exception | None = None
@@ -129,6 +132,7 @@ class MessageReader:
             self._look_at_lines()
             if self._header is None:
                 self._end_without_body()
+            self._look_at_structure(ended=True)
         if self._fault is not None:
             self._drop(self._fault)
             raise self._fault
@@ -155,10 +159,34 @@ class MessageReader:
         if self._header is None:
             octets = self._split(octets)
         if octets:
-            if self._writer is None:
-                self._writer = self._open_body()
-            self._writer.write(octets)
+            self._take_body(octets)
         self._account()
+
+    def _take_body(self, octets: bytes) -> None:
+        if self._writer is None:
+            self._writer = self._open_body()
+            self._structure = StructureCheck(
+                HeaderSection(self._header or b""),
+                nesting=self._limits.mime_depth,
+                parts=self._limits.mime_parts,
+            )
+        self._writer.write(octets)
+        if self._structure is not None:
+            self._structure.feed(octets)
+            self._look_at_structure(ended=False)
+
+    def _look_at_structure(self, *, ended: bool) -> None:
+        """MIME limits, while the octets are at hand: a large body is in a file afterwards."""
+        if self._structure is None or self._fault is not None:
+            return
+        if (self._structure.finish() if ended else self._structure.fault) is not None:
+            limits = self._limits
+            self._drop(
+                Refused(
+                    Code.MIME_TOO_COMPLEX,
+                    f"a message may have {limits.mime_parts} MIME parts, {limits.mime_depth} deep",
+                )
+            )
 
     def _split(self, octets: bytes) -> bytes:
         """Take octets as header section; what comes back is body, and then the header has ended."""

@@ -168,3 +168,19 @@ async def test_dropped_message_holds_nothing() -> None:
     assert budget.used_octets == 0
     assert reader.fault is not None
     reader.close()
+
+
+async def test_body_with_too_many_parts_is_refused_before_it_is_in_the_spool() -> None:
+    """Limits hold for bodies of any size: once in a file, nobody looks inside."""
+    head = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n'
+    parts = b"--b\r\n\r\nx\r\n" * (_LIMITS.mime_parts // 2 + 1)
+    roomy = LimitsSection(mime_parts=_LIMITS.mime_parts // 2)
+    reader = MessageReader(limits=roomy, budget=MemoryBudget(1_000_000), open_body=MemoryBody)
+
+    for at in range(0, len(parts), 999):
+        reader.feed((head if at == 0 else b"") + parts[at : at + 999])
+    with pytest.raises(Refused) as caught:
+        await reader.finish()
+    reader.close()
+
+    assert caught.value.kind is Code.MIME_TOO_COMPLEX
