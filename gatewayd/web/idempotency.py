@@ -7,16 +7,11 @@ word that most clients send.
 from __future__ import annotations
 
 import hashlib
-import re
-from typing import Final
 
 from starlette.types import Scope
 
-from gatewayd.errors import Code, Fault, Refused
-
-KEY_CHARACTERS: Final = 256
-_QUOTED: Final = re.compile(rb'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\Z')
-_BARE: Final = re.compile(rb"[\x21\x23-\x7e][\x21-\x7e]*\Z")
+from gatewayd.errors import Fault, Refused
+from gatewayd.policy import options
 
 
 def key(scope: Scope) -> str | None:
@@ -28,27 +23,11 @@ def key(scope: Scope) -> str | None:
     given = [value for name, value in scope["headers"] if name == b"idempotency-key"]
     if not given:
         return None
-    text = _text(given[0].strip(b" \t")) if len(given) == 1 else b""
-    if not 1 <= len(text) <= KEY_CHARACTERS:
-        raise Refused(
-            Code.IDEMPOTENCY_KEY_INVALID,
-            f"Send one Idempotency-Key of 1 to {KEY_CHARACTERS} visible ASCII characters.",
-            faults=[
-                Fault(
-                    pointer="/header/idempotency-key",
-                    detail=f"one key of 1 to {KEY_CHARACTERS} visible ASCII characters",
-                    code=Code.IDEMPOTENCY_KEY_INVALID,
-                )
-            ],
-        )
-    return str(text, "ascii")
-
-
-def _text(value: bytes) -> bytes:
-    """The key without its quotes; empty when it is malformed."""
-    if quoted := _QUOTED.match(value):
-        return re.sub(rb"\\(.)", rb"\1", quoted[1])
-    return value if _BARE.match(value) else b""
+    try:
+        return options.parse_key(given[0] if len(given) == 1 else b"")
+    except Refused as refused:
+        fault = Fault(pointer="/header/idempotency-key", detail=refused.public, code=refused.kind)
+        raise Refused(refused.kind, refused.public, faults=[fault]) from refused
 
 
 def item_key(batch_key: str, index: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gatewayd.errors import Refused
+from gatewayd.policy import options
 from gatewayd.web import idempotency
 
 
@@ -84,4 +85,4 @@ def test_keys_of_items_differ_and_stay_short() -> None:
     keys = {idempotency.item_key(key, index) for key in ("a" * 256, "b") for index in range(100)}
 
     assert len(keys) == 200
-    assert all(len(key) <= idempotency.KEY_CHARACTERS for key in keys)
+    assert all(len(key) <= options.KEY_CHARACTERS for key in keys)
