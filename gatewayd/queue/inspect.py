@@ -16,6 +16,7 @@ from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
 from gatewayd.events.wakeup import Wakeup
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
+from gatewayd.mail.address import AddressSyntaxError, ForwardPath
 from gatewayd.queue import states
 from gatewayd.queue.states import Event as Happening
 from gatewayd.queue.states import State
@@ -136,10 +137,12 @@ class Inspector:
         self, wanted: Wanted, *, mailbox_id: MailboxId | None, cursor: str | None, limit: int
     ) -> Page:
         """A page of messages, the newest first; `cursor` is `next_cursor` of the page before."""
+        if not all(map(_may_be_stored, (wanted.recipient, wanted.tag, cursor))):
+            return Page(items=(), next_cursor=None)
         chosen = MessageFilter(
             mailbox_id=mailbox_id,
             state=wanted.state.value if wanted.state else None,
-            recipient=wanted.recipient,
+            recipient=_as_kept(wanted.recipient),
             tag=wanted.tag,
             since=wanted.since,
             until=wanted.until,
@@ -232,8 +235,23 @@ class Inspector:
         return moved
 
 
+def _may_be_stored(text: str | None) -> bool:
+    """False for text that no column holds, and that PostgreSQL would refuse to look for."""
+    return text is None or text.isprintable()
+
+
+def _as_kept(recipient: str | None) -> str | None:
+    """A forward-path as recipients have it: with its domain folded."""
+    if recipient is None:
+        return None
+    try:
+        return str(ForwardPath.parse(recipient))
+    except AddressSyntaxError:
+        return recipient
+
+
 def _find(tx: Tx, queue_id: QueueId, mailbox_id: MailboxId | None) -> MessageRow:
-    row = messages.by_ids(tx, [queue_id]).get(queue_id)
+    row = messages.by_ids(tx, [queue_id]).get(queue_id) if _may_be_stored(queue_id) else None
     if row is None or mailbox_id not in (None, row.mailbox_id):
         raise Refused(Code.NOT_FOUND, "there is no such message")
     return row

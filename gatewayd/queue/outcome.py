@@ -139,20 +139,24 @@ def settle(
     rows: list[dict[str, Any]] = []
     events: list[Event] = []
     results: list[LeaseLost | None] = []
+    ended: list[Settlement] = []
     for one in settlements:
         ours = 0
+        chance = _chance()  # one for all, so that they stay together in the next attempt
         for recipient_id, outcome in one.outcomes.items():
             row = held.get(recipient_id)
             if row is None or row.attempt_id != one.claim.attempt_id:
                 continue
             ours += 1
             owed = _owed(one, recipient_id, row.attempts)
-            settled = judge(owed, outcome, schedule=schedule, now=tx.now, chance=_chance())
+            settled = judge(owed, outcome, schedule=schedule, now=tx.now, chance=chance)
             rows.append(_row(recipient_id, settled, now=tx.now))
             events.extend(settled.events)
+        if ours:
+            ended.append(one)
         results.append(None if ours else LeaseLost(one.claim.attempt_id))
     claims.settle(tx, rows)
-    claims.end(tx, [_end(one) for one in settlements])
+    claims.end(tx, [_end(one) for one in ended])
     record.append(tx, events)
     return results, sum(event.type is EventType.RECIPIENT_EXPIRED for event in events)
 
@@ -169,6 +173,7 @@ def recover(tx: Tx, attempts: Sequence[AttemptId], *, schedule: Schedule) -> tup
     rows: list[dict[str, Any]] = []
     events: list[Event] = []
     in_doubt = 0
+    chances = {attempt_id: _chance() for attempt_id in attempts}
     for row in held:
         message = rows_of[row.queue_id]
         owner = owners.get(message.mailbox_id)
@@ -185,7 +190,8 @@ def recover(tx: Tx, attempts: Sequence[AttemptId], *, schedule: Schedule) -> tup
             accepted_at=message.accepted_at,
             hold_in_doubt=owner is not None and owner.on_in_doubt == "hold",
         )
-        settled = judge(owed, outcome, schedule=schedule, now=tx.now, chance=_chance())
+        chance = chances[row.attempt_id]
+        settled = judge(owed, outcome, schedule=schedule, now=tx.now, chance=chance)
         rows.append(_row(row.recipient_id, settled, now=tx.now))
         events.extend(settled.events)
     claims.settle(tx, rows)
