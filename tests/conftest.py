@@ -14,6 +14,7 @@ from gatewayd.store.sqlite import SqliteDialect
 from tests.fakes import stores
 from tests.fakes.clock import ManualClock
 from tests.fakes.stores import Store
+from tests.fakes.world import World
 from tests.peers.postgres import PostgresServer, find_bin
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.peer))
@@ -66,3 +67,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) ->
 def database(store: Store) -> Database:
     """The one daemon of most tests."""
     return store.open()
+
+
+@pytest.fixture
+def world(store: Store, tmp_path: Path) -> World:
+    """The kernel over an empty database of each kind."""
+    return World(store=store, spool_directory=tmp_path / "spool")

@@ -18,6 +18,7 @@ from pathlib import Path
 from gatewayd.clock import Clock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop
+from gatewayd.config.storage import DatabaseSection
 from gatewayd.config.tree import Config
 from gatewayd.domains.service import Domains
 from gatewayd.errors import KeyFileError, StoreBroken
@@ -83,7 +84,18 @@ def dialect_of(config: Config, clock: Clock) -> Dialect:
             reader=dt.timedelta(seconds=section.reader_s),
         )
     password = load.secret(section.password_file) if section.password_file else None
-    return PostgresDialect(section.url, password=password, readers=section.readers)
+    return PostgresDialect(
+        section.url,
+        password=password,
+        readers=_readers(section),
+        busy=dt.timedelta(seconds=section.busy_s),
+        reader=dt.timedelta(seconds=section.reader_s),
+    )
+
+
+def _readers(section: DatabaseSection) -> int:
+    """Connections that read; on PostgreSQL all but the one that writes."""
+    return section.readers if section.is_sqlite else max(1, section.connections - 1)
 
 
 def initialise(config: Config, clock: Clock) -> list[str]:
@@ -123,8 +135,8 @@ def kernel(
     dialect = dialect_of(config, clock)
     migrate.check(dialect)
     fernet, tokens_ring = (_ring(config, purpose) for purpose in RINGS)
-    database = Database(dialect, readers=config.database.readers, on_broken=on_broken)
-    database.observe_groups(metrics.store_group_size.observe)
+    database = Database(dialect, readers=_readers(config.database), on_broken=on_broken)
+    database.observe_groups(metrics.group_committed)
     wakeup = Wakeup()
     spool = Spool(config.spool_directory)
     space = Space(
@@ -188,6 +200,7 @@ def intake_settings(config: Config, *, has_smarthost: bool) -> Settings:
         hostname=config.daemon.hostname,
         idempotency=dt.timedelta(seconds=config.retention.idempotency_s),
         has_smarthost=has_smarthost,
+        token_leeway=dt.timedelta(seconds=config.tokens.leeway_s),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from gatewayd import ids
 from gatewayd.clock import Clock
 from gatewayd.config.limits import LimitsSection
-from gatewayd.errors import Code, GatewayError, Refused, StoreConflict
+from gatewayd.errors import Code, GatewayError, Refused, StoreConflict, StoreFull
 from gatewayd.ids import QueueId
 from gatewayd.intake import prepare
 from gatewayd.mail.address import ReversePath
@@ -63,6 +63,7 @@ class Settings:
     hostname: str
     idempotency: dt.timedelta
     has_smarthost: bool
+    token_leeway: dt.timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class Intake:
             [waiting.candidate for waiting in set_],
             has_room=self._space.has_room(),
             has_smarthost=self._settings.has_smarthost,
+            token_leeway=self._settings.token_leeway,
         )
         answers: list[Accepted | GatewayError] = []
         entries: list[Entry] = []
@@ -271,7 +273,7 @@ class Intake:
         waiting = await self._in_spool(self._examine(submission))
         try:
             accepted = await self._sets.put(waiting)
-        except Refused:
+        except (Refused, StoreFull):
             self._discard(waiting.candidate.message)
             raise
         except StoreConflict as error:

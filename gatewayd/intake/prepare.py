@@ -56,8 +56,11 @@ def envelope_of(submission: Submission, message: RawMessage) -> Envelope:
     recipients = _once(given.recipients)
     smtputf8 = given.smtputf8
     if submission.trace.door is Door.HTTP:
-        smtputf8 = message.needs_smtputf8 or not all(
-            recipient.forward_path.address.is_ascii for recipient in recipients
+        address = given.reverse_path.address
+        smtputf8 = (
+            message.needs_smtputf8
+            or (address is not None and not address.is_ascii)
+            or not all(recipient.forward_path.address.is_ascii for recipient in recipients)
         )
     return Envelope(
         given.reverse_path,

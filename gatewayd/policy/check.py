@@ -20,6 +20,7 @@ from gatewayd.policy.submission import QuotaState
 from gatewayd.quotas import windows
 from gatewayd.suppression.key import key as suppression_key
 from gatewayd.tokens.claims import Principal, Scope
+from gatewayd.tokens.verify import expired, revoked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,11 @@ def check_scope(principal: Principal, scope: Scope) -> None:
 
 
 def _check_token(principal: Principal, facts: Facts) -> None:
+    if principal.expires_at + facts.token_leeway <= facts.now:
+        raise expired()
     row = facts.tokens.get(principal.token_id)
     if row is None or row.revoked_at is not None or principal.mailbox_id not in facts.mailboxes:
-        raise Refused(Code.TOKEN_REVOKED, "the token was revoked; ask your operator for a new one")
+        raise revoked()
 
 
 def _earlier(candidate: Candidate, facts: Facts) -> Replay | None:

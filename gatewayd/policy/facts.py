@@ -29,6 +29,7 @@ class Facts:
     expired_keys: keys in the database that are free again.
     suppressed: (scope, address key).
     has_room: whether there is space for new mail.
+    token_leeway: how long a token still counts after its end.
     """
 
     now: dt.datetime
@@ -41,12 +42,20 @@ class Facts:
     meter: Meter
     has_room: bool
     has_smarthost: bool
+    token_leeway: dt.timedelta
 
     def is_suppressed(self, mailbox_id: MailboxId, address_key: str) -> bool:
         return (mailbox_id, address_key) in self.suppressed or (ALL, address_key) in self.suppressed
 
 
-def load(tx: Tx, candidates: Sequence[Candidate], *, has_room: bool, has_smarthost: bool) -> Facts:
+def load(
+    tx: Tx,
+    candidates: Sequence[Candidate],
+    *,
+    has_room: bool,
+    has_smarthost: bool,
+    token_leeway: dt.timedelta,
+) -> Facts:
     """Read the facts for a set; quota rows stay locked until the transaction ends."""
     now = tx.now
     principals = [candidate.principal for candidate in candidates]
@@ -69,6 +78,7 @@ def load(tx: Tx, candidates: Sequence[Candidate], *, has_room: bool, has_smartho
         meter=_meter(tx, candidates, now),
         has_room=has_room,
         has_smarthost=has_smarthost,
+        token_leeway=token_leeway,
     )
 
 

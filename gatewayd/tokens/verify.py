@@ -101,7 +101,12 @@ class Verifier:
                 algorithms=[ALGORITHM],
                 audience=self._section.audience,
                 issuer=self._section.issuer,
-                options={"require": list(REQUIRED), "verify_exp": False, "verify_iat": False},
+                options={
+                    "require": list(REQUIRED),
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
             )
             self._check_issued(claims)
             return _read_claims(claims)
