@@ -1,24 +1,28 @@
 # make run   sets everything up and starts a daemon on loopback to play with
 # make test  runs every check and test
+# make faults  kills the daemon 20 times at every fail point
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test check format lock clean
+.PHONY: run test check faults format lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/gatewayd localserve $(ARGS)
 
 test: $(VENV)/.dev check
-	$(BIN)/pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+faults: $(VENV)/.dev
+	GATEWAYD_KILLS=20 $(BIN)/pytest -n auto tests/system/test_faults.py $(PYTEST_ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

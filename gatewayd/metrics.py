@@ -136,7 +136,9 @@ class Metrics:
             "store_group_size", "Units of work committed together.", _SIZES
         )
         self.store_commit_seconds = times(
-            "store_commit_duration_seconds", "One commit, until it is on stable storage.", _SECONDS
+            "store_commit_duration_seconds",
+            "One transaction of the writer, until it is on stable storage.",
+            _SECONDS,
         )
         self.log_events_dropped = count(
             "log_events_dropped_total", "Log events lost because standard error was stuck."
@@ -158,6 +160,11 @@ class Metrics:
     def submission_refused(self, door: str, code: str) -> None:
         """Count a refusal by its word, one of errors.Code."""
         self.submissions.labels(door=door, code=code).inc()
+
+    def group_committed(self, works: int, seconds: float) -> None:
+        """One transaction of the writer: how many works, and how long it took with its commit."""
+        self.store_group_size.observe(works)
+        self.store_commit_seconds.observe(seconds)
 
     def recipients_in_doubt(self, recipients: int) -> None:
         """Count recipients that a crash or a stop left behind their marker."""

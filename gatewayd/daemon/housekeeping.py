@@ -3,6 +3,7 @@
 | every  | what                                                                     |
 |--------|--------------------------------------------------------------------------|
 | 0.5 s  | measure how late the loop is                                             |
+| 1 s    | the reserve file: given up on a full disk, made again after it           |
 | 5 s    | queue depth and age, for the metrics                                     |
 | hour   | forget messages, keys and windows past their time; sweep the spool       |
 | asked  | WATCHDOG=1, only when both the loop turns and the writer commits         |
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -19,10 +21,12 @@ from gatewayd import log
 from gatewayd.daemon.build import Kernel
 from gatewayd.daemon.systemd import WATCHDOG, Notifier
 from gatewayd.errors import StoreBroken, StoreError
+from gatewayd.retention.reserve import Reserve
 from gatewayd.retention.sweep import ORPHANS_KEPT
 from gatewayd.store.database import Tx
 
 LAG_S: Final = 0.5
+RESERVE_S: Final = 1.0
 GAUGES_S: Final = 5.0
 SWEEP_S: Final = 3600.0
 
@@ -38,6 +42,9 @@ class Housekeeping:
         self._kernel = kernel
         self._notifier = notifier
         self._watchdog_s = watchdog_s
+        self._reserve = Reserve(
+            kernel.config.daemon.state_dir, kernel.config.storage.reserve_octets
+        )
         self._stopped = asyncio.Event()
         self.is_store_answering = True
 
@@ -45,6 +52,7 @@ class Housekeeping:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._measure_lag()),
+                group.create_task(self._every(RESERVE_S, self._tend_reserve)),
                 group.create_task(self._every(GAUGES_S, self._gauges)),
                 group.create_task(self._every(SWEEP_S, self._sweep)),
             ]
@@ -84,6 +92,11 @@ class Housekeeping:
         age = kernel.clock.now() - oldest if oldest is not None else dt.timedelta(0)
         kernel.metrics.queue_depth.set(depth)
         kernel.metrics.queue_oldest_age_seconds.set(max(0.0, age.total_seconds()))
+
+    async def _tend_reserve(self) -> None:
+        free_octets = shutil.disk_usage(self._kernel.config.daemon.state_dir).free
+        if self._reserve.tend(free_octets):
+            _log.error("reserve_given_up", free_octets=free_octets)
 
     async def _sweep(self) -> None:
         kernel = self._kernel

@@ -15,13 +15,14 @@ from typing import Final
 
 from gatewayd import failpoints, log
 from gatewayd.clock import SystemClock
+from gatewayd.config.check import check
 from gatewayd.config.process import LogSection
 from gatewayd.config.tree import Config
 from gatewayd.daemon import build, certificate
 from gatewayd.daemon.doors import Doors
 from gatewayd.daemon.run import Daemon, run
 from gatewayd.daemon.statedir import owned
-from gatewayd.errors import Refused
+from gatewayd.errors import ConfigError, Refused
 from gatewayd.mailboxes.accounts import Change
 from gatewayd.metrics import Metrics
 from gatewayd.tokens.claims import Scope
@@ -65,6 +66,7 @@ def serve(options: LocalOptions) -> int:
 
     Raises:
         StateDirLocked: another one runs in the same state directory.
+        ConfigError: the name of the state directory is too long for a socket.
         OSError: a port is taken.
     """
     state_dir = (options.state_dir or _default_state_dir()).absolute()
@@ -98,7 +100,7 @@ def _default_state_dir() -> Path:
 
 
 def _config(options: LocalOptions, state_dir: Path, cert: Path, key: Path) -> Config:
-    return Config.model_validate(
+    config = Config.model_validate(
         {
             "daemon": {
                 "hostname": "localhost.localdomain",
@@ -125,6 +127,9 @@ def _config(options: LocalOptions, state_dir: Path, cert: Path, key: Path) -> Co
             "storage": {"min_free_octets": 1},
         }
     )
+    if problems := check(config):
+        raise ConfigError("localserve", problems)
+    return config
 
 
 async def _greeting(doors: Doors, kernel: build.Kernel, ca_file: Path) -> Greeting:

@@ -1,7 +1,8 @@
 """Runs the services in one TaskGroup: ready when all are, and the failure of one stops all.
 
-Services start in the order of the list and are drained in the reverse of it: doors are last to
-start and first to stop, so that nothing new comes while the engines finish.
+Services start in the order of the list, doors last. On a stop all are drained at the same moment,
+so that no door accepts while another waits for its last message; only the first of the list, which
+keeps house, goes on until the others are done.
 """
 
 from __future__ import annotations
@@ -70,9 +71,12 @@ class Supervisor:
             await self.stopping.wait()
             on_stopping()
             deadline = asyncio.get_running_loop().time() + self._shutdown_s
-            for service in reversed(self._services):
-                self._running.discard(service.name)
-                await service.drain(deadline)
+            keeper, *others = self._services
+            async with asyncio.TaskGroup() as draining:
+                for service in reversed(others):
+                    self._running.discard(service.name)
+                    draining.create_task(service.drain(deadline))
+            await keeper.drain(deadline)
 
     async def _run(self, service: Service, ready: asyncio.Event) -> None:
         await service.run(ready)

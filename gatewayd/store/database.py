@@ -17,6 +17,7 @@ import asyncio
 import datetime as dt
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +94,7 @@ class Database:
         self._wanted = threading.Condition()
         self._closing = False
         self._broken: StoreBroken | None = None
-        self._groups: Callable[[int], None] | None = None
+        self._groups: Callable[[int, float], None] | None = None
         self._writer_engine = dialect.writer_engine()
         self._reader_engine = dialect.reader_engine()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="gatewayd-reader")
@@ -102,8 +103,8 @@ class Database:
         self._writer = threading.Thread(target=self._write_all, name="gatewayd-writer", daemon=True)
         self._writer.start()
 
-    def observe_groups(self, observe: Callable[[int], None]) -> None:
-        """Call `observe(works)` for each group that was committed."""
+    def observe_groups(self, observe: Callable[[int, float], None]) -> None:
+        """Call `observe(works, seconds)` for each group that was committed."""
         self._groups = observe
 
     @property
@@ -218,6 +219,7 @@ class Database:
     def _write_group(self, connection: Connection, group: list[_Job]) -> None:
         done: list[_Job] = []
         refused: list[tuple[_Job, BaseException]] = []
+        began = time.monotonic()
         with connection.begin() as transaction:
             tx = Tx(connection, self.dialect)
             for job in group:
@@ -232,7 +234,7 @@ class Database:
                 transaction.rollback()
         if done:
             failpoints.reach("after_commit")
-        self._settle(done, refused)
+        self._settle(done, refused, seconds=time.monotonic() - began)
 
     def _run(self, tx: Tx, job: _Job, *, is_alone: bool) -> BaseException | None:
         """Run one job; what it raised is returned, unless the transaction is gone with it."""
@@ -249,13 +251,19 @@ class Database:
             return error
         return None
 
-    def _settle(self, done: list[_Job], refused: list[tuple[_Job, BaseException]]) -> None:
+    def _settle(
+        self,
+        done: list[_Job],
+        refused: list[tuple[_Job, BaseException]],
+        *,
+        seconds: float = 0.0,
+    ) -> None:
         """Tell every waiting caller, and the observer, with one wake-up for each loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
         for job in done:
             by_loop.setdefault(job.loop, []).append(job.committed)
         if done and self._groups is not None:
-            by_loop[done[0].loop].append(functools.partial(self._groups, len(done)))
+            by_loop[done[0].loop].append(functools.partial(self._groups, len(done), seconds))
         for job, error in refused:
             by_loop.setdefault(job.loop, []).append(functools.partial(job.failed, error))
         for loop, calls in by_loop.items():

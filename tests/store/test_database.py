@@ -45,7 +45,7 @@ async def test_write_before_the_commit_is_seen_by_nobody(store: Store) -> None:
 async def test_works_that_wait_are_committed_together(database: Database) -> None:
     """Forty writes and one commit."""
     groups: list[int] = []
-    database.observe_groups(groups.append)
+    database.observe_groups(lambda works, _: groups.append(works))
 
     results = await together(database, *(database.write(mark(f"{n}")) for n in range(40)))
 
@@ -56,7 +56,7 @@ async def test_works_that_wait_are_committed_together(database: Database) -> Non
 async def test_a_group_has_a_bound(database: Database) -> None:
     """More works than a group takes are committed in the next one, in their order."""
     groups: list[int] = []
-    database.observe_groups(groups.append)
+    database.observe_groups(lambda works, _: groups.append(works))
 
     await together(database, *(database.write(mark(f"{n}")) for n in range(GROUP_LIMIT + 5)))
 
@@ -148,7 +148,7 @@ async def test_an_observer_that_fails_stops_nobody(database: Database) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: told.append(type(context["exception"]).__name__))
 
-    def fail(_: int) -> None:
+    def fail(_: int, __: float) -> None:
         raise ZeroDivisionError
 
     database.observe_groups(fail)
