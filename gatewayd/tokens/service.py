@@ -137,13 +137,15 @@ class Tokens:
         Raises:
             Refused: not_found for the mailbox, validation_failed for a wish that cannot be met.
         """
-        lifetime_s = request.lifetime_s or int(self._section.lifetime_s)
+        asked_s = request.lifetime_s
+        lifetime_s = int(self._section.lifetime_s) if asked_s is None else asked_s
         if not 0 < lifetime_s <= self._section.max_lifetime_s:
             raise Refused(
                 Code.VALIDATION_FAILED,
-                f"a token lives at most {int(self._section.max_lifetime_s)} seconds "
+                f"a token lives 1 to {int(self._section.max_lifetime_s)} seconds "
                 "(tokens.max_lifetime_s)",
             )
+        _check_wishes(request)
         now = self._clock.now().replace(microsecond=0)
         row, mailbox = await self._database.write(
             lambda tx: self._add(tx, request, now, now + dt.timedelta(seconds=lifetime_s))
@@ -293,6 +295,14 @@ def _is_user(user: str, mailbox: Address) -> bool:
         return Address.parse(user).key == mailbox.key
     except AddressSyntaxError:
         return False
+
+
+def _check_wishes(request: Request) -> None:
+    """Refuse what a token could not say, so that none is issued that nobody can use."""
+    if any(limit is not None and limit < 0 for limit in (request.hourly, request.daily)):
+        raise Refused(Code.VALIDATION_FAILED, "a limit is a number of recipients, 0 or more")
+    if not request.name.isprintable():
+        raise Refused(Code.VALIDATION_FAILED, "the name of a token is one line of text")
 
 
 def _limit(asked: int | None, default: int | str | None, *, unlimited: bool) -> int | None:
