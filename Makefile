@@ -1,5 +1,6 @@
 # make run   sets everything up and starts a daemon on loopback to play with
 # make test  runs every check and test
+# make bench  measures how fast it accepts and delivers
 # make faults  kills the daemon 20 times at every fail point
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test check faults format lock clean
+.PHONY: run test check bench faults format lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/gatewayd localserve $(ARGS)
@@ -20,6 +21,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.accept $(ARGS)
 
 faults: $(VENV)/.dev
 	GATEWAYD_KILLS=20 $(BIN)/pytest -n auto tests/system/test_faults.py $(PYTEST_ARGS)
