@@ -139,9 +139,12 @@ class Domains:
 
 def _parse(domain: str) -> str:
     try:
-        return Address.parse(f"x@{domain}").ascii_domain
+        name = Address.parse(f"x@{domain}").ascii_domain
     except AddressSyntaxError as error:
         raise Refused(Code.VALIDATION_FAILED, f"{domain!r} is no domain: {error}") from error
+    if name.startswith("["):
+        raise Refused(Code.VALIDATION_FAILED, f"{domain} is an address: no DNS record can name it")
+    return name
 
 
 def _records(domain: str, keys: Sequence[SigningKey]) -> tuple[DnsRecord, ...]:

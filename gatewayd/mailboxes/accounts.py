@@ -25,6 +25,9 @@ FRESH_S = 1.0  # how long a next hop is used before the database is asked again
 
 TRACKING: Final = ("all", "clicks", "opens", "off")
 ON_IN_DOUBT: Final = ("retry", "hold")
+_OF_HOST: Final = (
+    "next_hop_port", "next_hop_tls_mode", "next_hop_user", "next_hop_password", "next_hop_ca_file",
+)  # fmt: skip
 DEFAULT_PORTS: Final = {
     TlsMode.IMPLICIT: 465,
     TlsMode.STARTTLS_REQUIRED: 587,
@@ -199,13 +202,20 @@ class Mailboxes:
             secret = change.next_hop_password
             values["next_hop_password"] = self._sealer.seal(secret) if secret else None
         if values.get("next_hop_host", row.next_hop_host) is None:
-            for name in ("port", "tls_mode", "user", "password", "ca_file"):
-                values[f"next_hop_{name}"] = None
+            for name in _OF_HOST:
+                if values.get(name) is not None:
+                    raise _invalid(name, f"{name} needs next_hop_host")
+                values[name] = None
         changed = replace(row, **values)
         self._check(changed)
         return changed
 
     def _check(self, row: MailboxRow) -> None:
+        for name in ("next_hop_host", "next_hop_user", "next_hop_ca_file"):
+            if not (getattr(row, name) or "").isprintable():
+                raise _invalid(name, f"{name} is one line of text")
+        if (row.next_hop_user is None) != (row.next_hop_password is None):
+            raise _invalid("next_hop_user", "next_hop_user and next_hop_password go together")
         _one_of("tracking", row.tracking, TRACKING)
         _one_of("on_in_doubt", row.on_in_doubt, ON_IN_DOUBT)
         if row.next_hop_tls_mode is not None:

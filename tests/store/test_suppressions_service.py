@@ -1,0 +1,100 @@
+"""suppression.lists: who gets no mail any more, from one mailbox or from all."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from gatewayd.errors import Code, Refused
+from gatewayd.mail.address import Address
+from gatewayd.store import events
+from gatewayd.store.suppressions import ALL
+from tests.fakes.clock import NOW
+from tests.fakes.world import World
+
+BOB = "bob@example.net"
+
+
+async def test_suppressed_for_one_mailbox_or_for_all(world: World) -> None:
+    ann = (await world.principal()).mailbox_id
+    other = (await world.principal("zoe@example.com")).mailbox_id
+    await world.suppressions.add(BOB, scope=ann, reason="5.1.1", source="op")
+    await world.suppressions.add("all@example.net", scope=ALL, reason="5.1.1", source="op")
+
+    for scope, address, is_found in (
+        (ann, BOB, True), (ann, "bob@EXAMPLE.NET", True), (ann, "Bob@example.net", False),
+        (other, BOB, False), (other, "all@example.net", True),
+    ):  # fmt: skip
+        found = await world.suppressions.test(address, scope=scope)
+        assert (found is not None) is is_found
+        parsed = Address.parse(address)
+        assert await world.suppressions.is_suppressed(scope, parsed) is is_found
+
+
+async def test_added_address_is_refused_at_once(world: World) -> None:
+    """Though "there is none" was remembered a moment ago."""
+    ann = (await world.principal()).mailbox_id
+    assert await world.suppressions.is_suppressed(ann, Address.parse(BOB)) is False
+    await world.suppressions.add(BOB, scope=ALL, reason="r", source="op")
+
+    assert await world.suppressions.is_suppressed(ann, Address.parse(BOB)) is True
+
+
+async def test_address_added_by_another_node_is_refused_within_a_second(world: World) -> None:
+    ann = (await world.principal()).mailbox_id
+    assert await world.suppressions.is_suppressed(ann, Address.parse(BOB)) is False
+    await world.second().suppressions.add(BOB, scope=ann, reason="r", source="op")
+    world.clock.advance(seconds=1)
+
+    assert await world.suppressions.is_suppressed(ann, Address.parse(BOB)) is True
+
+
+async def test_suppression_ends_with_its_time(world: World) -> None:
+    await world.suppressions.add(
+        BOB, scope=ALL, reason="r", source="op", expires_at=NOW + dt.timedelta(hours=1)
+    )
+    assert await world.suppressions.test(BOB, scope=ALL) is not None
+    world.clock.advance(hours=1)
+
+    assert await world.suppressions.test(BOB, scope=ALL) is None
+
+
+async def test_removed_address_gets_mail_again(world: World) -> None:
+    """What was done is told; what was not there is not found."""
+    await world.suppressions.add(BOB, scope=ALL, reason="r", source="op")
+    await world.suppressions.remove("bob@EXAMPLE.net", scope=ALL)
+
+    assert await world.suppressions.test(BOB, scope=ALL) is None
+    with pytest.raises(Refused) as caught:
+        await world.suppressions.remove(BOB, scope=ALL)
+    assert caught.value.kind is Code.NOT_FOUND
+    told = await world.database.read(lambda tx: events.after(tx, 0, limit=99))
+    assert [(one.type, one.data) for one in told] == [
+        ("suppression.added", {"address": BOB, "reason": "r", "source": "op", "scope": ALL}),
+        ("suppression.removed", {"address": BOB, "scope": ALL}),
+    ]
+
+
+@pytest.mark.parametrize("address", ["", "bob", "bob@", "<bob@example.net>", "a@b\x00"])
+async def test_address_that_is_none_is_refused(world: World, address: str) -> None:
+    for waiting in (
+        world.suppressions.add(address, scope=ALL, reason="r", source="op"),
+        world.suppressions.remove(address, scope=ALL),
+        world.suppressions.test(address, scope=ALL),
+    ):
+        with pytest.raises(Refused) as caught:
+            await waiting
+        assert caught.value.kind is Code.VALIDATION_FAILED
+
+
+async def test_list_in_pages(world: World) -> None:
+    for name in ("c", "a", "b"):
+        await world.suppressions.add(f"{name}@x.example", scope=ALL, reason="r", source="op")
+
+    page = await world.suppressions.list(scope=None, after=None, limit=2)
+    rest = await world.suppressions.list(
+        scope=None, after=(page[-1].address_key, page[-1].scope), limit=2
+    )
+
+    assert [row.address for row in (*page, *rest)] == [f"{n}@x.example" for n in "abc"]
