@@ -35,7 +35,9 @@ def test_jitter_is_ten_percent_each_way() -> None:
 
 @given(st.integers(1, 9), st.floats(0, 1))
 def test_wait_is_within_the_jitter(attempts: int, chance: float) -> None:
-    assert 0.8999 <= _wait(attempts, chance) / MINUTES[attempts - 1] <= 1.1001
+    middle = _wait(attempts)
+
+    assert 0.9 * middle - 0.001 <= _wait(attempts, chance) <= 1.1 * middle + 0.001
 
 
 def test_all_waits_together_are_within_five_days() -> None:
