@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_json
+from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, show_facts, show_json
 
 app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 
@@ -27,4 +27,4 @@ def show(config: ConfigFile = CONFIG, json: AsJson = False) -> None:
     if json:
         show_json(tree.model_dump(mode="json"))
     else:
-        typer.echo(render.render(tree), nl=False)
+        typer.echo(clean(render.render(tree), keep_lines=True), nl=False)

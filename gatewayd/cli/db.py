@@ -27,7 +27,8 @@ def init(config: ConfigFile = CONFIG, json: AsJson = False) -> None:
     """Make the tables and, with a new database, the key files. The daemon must be stopped."""
     tools = _tools(config)
     done = tools.init()
-    show_facts({"revisions_run": done, "schema": tools.head()}, as_json=json)
+    result = "made" if done else "there already, nothing was done"
+    show_facts({"tables": result, "revisions_run": done, "schema": tools.head()}, as_json=json)
 
 
 @app.command()
@@ -35,7 +36,8 @@ def migrate(config: ConfigFile = CONFIG, json: AsJson = False) -> None:
     """Bring the database to the schema of this version. Back it up first; stop the daemon."""
     tools = _tools(config)
     done = tools.migrate()
-    show_facts({"revisions_run": done, "schema": tools.head()}, as_json=json)
+    result = "migrated" if done else "of this version already, nothing was done"
+    show_facts({"tables": result, "revisions_run": done, "schema": tools.head()}, as_json=json)
 
 
 @app.command()

@@ -24,7 +24,7 @@ def _show_records(found: dict[str, Any], *, as_json: bool) -> None:
         strings = [value[at : at + 255] for at in range(0, len(value), 255)]
         typer.echo(f"; {clean(record['why'])}")
         quoted = " ".join(f'"{one}"' for one in strings)
-        typer.echo(f"{record['name']}. IN {record['type']} {quoted}")
+        typer.echo(clean(f"{record['name']}. IN {record['type']} {quoted}"))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import typer
@@ -9,13 +10,29 @@ import typer
 from gatewayd.cli.client import call, part
 from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_table
 
+
+class Purpose(enum.StrEnum):
+    """What keys are for."""
+
+    FERNET = "fernet"
+    JWT = "jwt"
+
+
+class Phase(enum.StrEnum):
+    """Steps of a rotation, in their order."""
+
+    BEGIN = "begin"
+    SWITCH = "switch"
+    FINISH = "finish"
+
+
 app = typer.Typer(help="The daemon's own keys.", no_args_is_help=True)
 
 
 @app.command()
 def rotate(
-    purpose: Annotated[str, typer.Argument(help="fernet or jwt.")],
-    phase: Annotated[str, typer.Argument(help="begin, then switch, then finish.")],
+    purpose: Annotated[Purpose, typer.Argument(help="Which keys.")],
+    phase: Annotated[Phase, typer.Argument(help="One after the other.")],
     config: ConfigFile = CONFIG,
     json: AsJson = False,
 ) -> None:

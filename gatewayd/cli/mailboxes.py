@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ DisplayName = Annotated[
     str | None, typer.Option(help='Replaces the name in From; "" leaves the submitted one.')
 ]
 Host = Annotated[str | None, typer.Option(help='Where its mail goes; "" for the smarthost.')]
-PortNumber = Annotated[int | None, typer.Option(help="By default the usual one of the mode.")]
+PortNumber = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="By default the usual one of the mode.")
+]
 Mode = Annotated[str | None, typer.Option(help="implicit, starttls_required or none-on-loopback.")]
 User = Annotated[str | None, typer.Option(help="User at the next hop.")]
 PasswordFile = Annotated[
@@ -42,7 +45,12 @@ def _settings(password_file: Path | None, **given: Any) -> dict[str, Any]:  # no
 def _password(file: Path) -> str:
     """Never an argument: those can be read by everybody on the machine."""
     if str(file) == "-":
-        return str(typer.prompt("Password at the next hop", hide_input=True, err=True))
+        if sys.stdin.isatty():
+            return str(typer.prompt("Password at the next hop", hide_input=True, err=True))
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise typer.BadParameter("standard input holds no password")
+        return password
     from gatewayd.config.load import secret  # noqa: PLC0415 - not for --help
 
     return secret(file.absolute())

@@ -9,16 +9,17 @@
 | 73   | EX_CANTCREAT   | another gatewayd owns the state directory                             |
 | 74   | EX_IOERR       | the disk failed                                                       |
 | 75   | EX_TEMPFAIL    | try again                                                             |
-| 77   | EX_NOPERM      | a secret is open to others, or a file may not be read                 |
+| 77   | EX_NOPERM      | a secret is open to others; this user may not use a file or a socket  |
 | 78   | EX_CONFIG      | the configuration is wrong                                            |
 
-`tokens:issue` means `tokens issue`. Errors go to standard error, in words; `--json` changes
-standard output only.
+`tokens:issue` means `tokens issue`, and `-c FILE` may stand before the command or after it. Errors
+go to standard error, in words; `--json` changes standard output only.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -37,7 +38,7 @@ from gatewayd.cli import (
     suppressions,
     tokens,
 )
-from gatewayd.cli.output import clean
+from gatewayd.cli.output import note
 from gatewayd.errors import GatewayError, Refused
 
 EX_USAGE: Final = 64
@@ -81,22 +82,29 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="As after a command."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    del version
+    del config, version  # output._chosen reads the one, _version acts on the other
 
 
 def run() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter gets its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
 def main(words: list[str]) -> int:
     """Run one command; the exit code."""
     try:
-        result = app(_spelled(words), standalone_mode=False)
+        result = app(_spelled(words), standalone_mode=False, prog_name="gatewayd")
     except typer.Exit as leaving:
         return leaving.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -105,7 +113,7 @@ def main(words: list[str]) -> int:
         return 0  # whoever read us has enough
     except Exception as error:  # noqa: BLE001 - what is not ours is raised again
         text, code = _failure(error)
-        typer.echo(f"gatewayd: {clean(text, keep_lines=True)}", err=True)
+        note(text if text.startswith("Usage:") else f"gatewayd: {text}")
         return code
     return result if isinstance(result, int) else 0
 
@@ -119,7 +127,10 @@ def _failure(error: Exception) -> tuple[str, int]:
     usage = getattr(error, "format_message", None)  # click's own errors
     if usage is None:
         raise error
-    return f"{usage()}\nsee `gatewayd --help`", EX_USAGE
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "gatewayd"
+    text = usage()
+    return (text if text.startswith("Usage:") else f"{text}\nsee `{command} --help`"), EX_USAGE
 
 
 def exit_code_of(error: GatewayError) -> int:
@@ -130,15 +141,18 @@ def exit_code_of(error: GatewayError) -> int:
 
 
 def _spelled(words: list[str]) -> list[str]:
-    """`tokens:issue` as `tokens issue`."""
-    if words and ":" in words[0] and not words[0].startswith("-"):
-        return [*words[0].split(":", 1), *words[1:]]
+    """`tokens:issue` as `tokens issue`, wherever the command stands."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in ("-c", "--config") else 1  # an option, and its value
+    if at < len(words) and ":" in words[at]:
+        return [*words[:at], *words[at].split(":", 1), *words[at + 1 :]]
     return words
 
 
 def _words_of(error: GatewayError) -> str:
     if isinstance(error, Refused):
-        lines = [fault.detail for fault in error.faults if fault.detail != error.public]
+        lines = [one.detail for one in error.faults if not one.detail.endswith(error.public)]
         return "\n  ".join([error.public, *lines])
     return str(error)
 

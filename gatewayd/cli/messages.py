@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from gatewayd.cli.client import Operator, call, part
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, note, show_json, show_table
+from gatewayd.cli.output import (
+    CONFIG,
+    AsJson,
+    ConfigFile,
+    clean,
+    note,
+    show_facts,
+    show_json,
+    show_table,
+)
 from gatewayd.errors import Code, Refused
 
 app = typer.Typer(help="Accepted mail, and what became of it.", no_args_is_help=True)
@@ -54,7 +63,7 @@ def show_all(
         ),
     )
     rows = found["items"] if json else [_row(item) for item in found["items"]]
-    columns = ("accepted_at", "queue_id", "mailbox", "recipients", "states", "subject")
+    columns = ("queue_id", "accepted_at", "mailbox", "recipients", "states", "subject")
     show_table(rows, columns, as_json=json, more=found["next_cursor"])
 
 
@@ -65,13 +74,16 @@ def show(queue_id: QueueIdArgument, config: ConfigFile = CONFIG, json: AsJson = 
     if json:
         show_json(found)
         return
-    for name in ("queue_id", "mailbox", "door", "accepted_at", "subject", "message_id",
-                 "size_octets", "tags", "metadata"):  # fmt: skip
-        typer.echo(f"{name:<12} {clean(str(found[name]))}")
+    names = ("queue_id", "mailbox", "door", "accepted_at", "subject", "message_id",
+             "size_octets", "tags", "metadata")  # fmt: skip
+    show_facts({name: found[name] for name in names}, as_json=False)
     columns = ("address", "state", "attempts", "next_attempt_at", "delivered_at", "last_reply")
+    typer.echo()
     show_table(found["recipients"], columns, as_json=False)
-    columns = ("started_at", "ended_at", "next_hop", "phase", "tls", "marked")
-    show_table(found["attempts"], columns, as_json=False)
+    if found["attempts"]:
+        columns = ("started_at", "ended_at", "next_hop", "phase", "tls", "marked")
+        typer.echo()
+        show_table(found["attempts"], columns, as_json=False)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 
 from gatewayd.cli.client import call
 from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_table
+from gatewayd.clock import SystemClock
 
 app = typer.Typer(help="Addresses that get no mail.", no_args_is_help=True)
 
@@ -18,13 +19,25 @@ Mailbox = Annotated[
 ]
 
 
+def _future(text: str) -> dt.datetime:
+    """A day or an instant to come; UTC where no offset is named."""
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("--expires is a day or an instant, 2026-12-31T08:00Z") from error
+    aware = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    if aware <= SystemClock().now():
+        raise typer.BadParameter(f"--expires: {aware.isoformat()} is over")
+    return aware
+
+
 @app.command()
 def add(
     address: Address,
     mailbox: Mailbox = None,
     reason: Annotated[str, typer.Option(help="For you, in lists.")] = "operator",
     expires: Annotated[
-        dt.datetime | None, typer.Option(help="When it ends (UTC); never by default.")
+        str | None, typer.Option(help="When it ends, such as 2026-12-31T08:00Z; never if not said.")
     ] = None,
     config: ConfigFile = CONFIG,
     json: AsJson = False,
@@ -34,7 +47,7 @@ def add(
         "address": address,
         "mailbox": mailbox,
         "reason": reason,
-        "expires_at": expires.replace(tzinfo=dt.UTC).isoformat() if expires else None,
+        "expires_at": _future(expires).isoformat() if expires else None,
     }
     show_facts(call(config, lambda operator: operator.post("/suppressions", body)), as_json=json)
 

@@ -41,8 +41,8 @@ def issue(
         list[str] | None, typer.Option(help="Repeat it; messages:send and messages:read if none.")
     ] = None,
     lifetime: Annotated[str | None, typer.Option(help="Such as 12h, 30d, 52w.")] = None,
-    hourly: Annotated[int | None, typer.Option(help="Recipients an hour.")] = None,
-    daily: Annotated[int | None, typer.Option(help="Recipients a day.")] = None,
+    hourly: Annotated[int | None, typer.Option(min=0, help="Recipients an hour.")] = None,
+    daily: Annotated[int | None, typer.Option(min=0, help="Recipients a day.")] = None,
     unlimited: Annotated[bool, typer.Option("--unlimited", help="No quota.")] = False,
     allow_domain: Annotated[
         list[str] | None, typer.Option(help="A domain it may send to; repeat it. Any if none.")

@@ -147,7 +147,8 @@ def _read(file: Path) -> str:
             raise ConfigError(file, [_file_problem(file, "a file of at most 1 MiB")])
         return octets.decode("utf-8-sig")
     except FileNotFoundError:
-        hint = "a file: copy conf/minimal.toml there and set its keys, or name another by --config"
+        default = "the default file, as -c names no other" if file == DEFAULT_FILE else "a file"
+        hint = f"{default}: copy conf/minimal.toml there and set its keys, or name another by -c"
     except PermissionError:
         hint = "a file this user can read: chgrp gatewayd and chmod 640"
     except UnicodeDecodeError as error:

@@ -2,13 +2,13 @@
 
 | key                                         | takes effect                                       |
 |---------------------------------------------|----------------------------------------------------|
-| daemon.*, except shutdown_s                 | at the next start: names and directories in use    |
-| submission, http.bind, http.tls             | at the next start: open sockets                    |
-| http.connections, keep_alive_s, ...         | at the next start: given to the HTTP server once   |
-| metrics.bind                                | at the next start: an open socket                  |
-| database.*, keys.directory                  | at the next start: open files and connections      |
-| delivery.signing_threads                    | at the next start: running threads                 |
-| storage.reserve_octets                      | at the next start: a file that exists              |
+| daemon.*                                    | at the next start: names and directories in use    |
+| submission, http.*, metrics.*               | at the next start: open sockets                    |
+| limits.http_body_octets, header_octets,     | at the next start: given to the HTTP API once      |
+|   batch_messages, token_octets              |                                                    |
+| database.*, keys.*, storage.*, tokens.*,    | at the next start: given to their rooms once       |
+|   retention.messages_s                      |                                                    |
+| delivery.*, except smarthost                | at the next start: claims and attempts count on it |
 | everything else                             | at once, for sessions and attempts that begin      |
 
 The certificate, the key files and the password files are read again even if no key changed.
@@ -20,19 +20,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gatewayd.config.delivery import DeliverySection
 from gatewayd.config.tree import Config
 
 RESTART: Final = (
-    "daemon.hostname",
-    "daemon.state_dir",
-    "daemon.run_dir",
+    "daemon",
     "submission",
     "http",
     "metrics",
+    "limits.http_body_octets",
+    "limits.header_octets",
+    "limits.batch_messages",
+    "limits.token_octets",
     "database",
+    "storage",
+    "retention.messages_s",
+    *(f"delivery.{name}" for name in DeliverySection.model_fields if name != "smarthost"),
+    "tokens",
     "keys",
-    "delivery.signing_threads",
-    "storage.reserve_octets",
 )
 
 
@@ -54,6 +59,21 @@ def difference(old: Config, new: Config) -> Reload:
         changed=tuple(key for key in keys if not _needs_restart(key)),
         needs_restart=tuple(key for key in keys if _needs_restart(key)),
     )
+
+
+def in_force(old: Config, new: Config) -> Config:
+    """The configuration after a reload: `new`, but for what waits for the next start."""
+    sections: dict[str, Any] = {}
+    for name in RESTART:
+        section, _, key = name.partition(".")
+        if not key:
+            sections[section] = getattr(old, section)
+            continue
+        kept = getattr(getattr(old, section), key)
+        sections[section] = sections.get(section, getattr(new, section)).model_copy(
+            update={key: kept}
+        )
+    return new.model_copy(update=sections)
 
 
 _ABSENT: Final = object()

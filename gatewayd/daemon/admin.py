@@ -17,8 +17,9 @@ from gatewayd.config.tree import Config
 from gatewayd.daemon import build
 from gatewayd.daemon.statedir import owned
 from gatewayd.delivery.smtp.connection import Connector, NoSession
+from gatewayd.delivery.trouble import Phase
 from gatewayd.errors import Code, ConfigError, ConfigProblem, Refused, StoreBroken
-from gatewayd.mail.outcome import Delivered, Outcome
+from gatewayd.mail.outcome import Delivered
 from gatewayd.metrics import Metrics
 from gatewayd.web.admin.app import create_admin_app
 from gatewayd.web.admin.parts import AdminParts
@@ -120,9 +121,7 @@ def _parts(
         try:
             connection = await connector.open(next_hop, until=until)
         except NoSession as error:
-            raise Refused(
-                Code.CONFLICT, f"{next_hop} at {error.phase.value}: {_why(error.outcome)}"
-            ) from error
+            raise Refused(Code.CONFLICT, _trouble(next_hop, error)) from error
         connection.channel.quit()
         return connection.tls
 
@@ -139,8 +138,21 @@ def _parts(
     )
 
 
-def _why(outcome: Outcome) -> str:
-    return outcome.reply.text if isinstance(outcome, Delivered) else outcome.reason
+_STEPS: Final = {  # of a session: what it tried, and what an operator can look at
+    Phase.CONNECT: ("to connect", "is host and port right, and does a firewall let us out?"),
+    Phase.TLS: ("to start TLS", "is the TLS mode the one of this port, and the CA file right?"),
+    Phase.EHLO: ("to say EHLO", "is this an SMTP server, and does it take mail from here?"),
+    Phase.AUTH: ("to log in", "are user and password right?"),
+}
+
+
+def _trouble(next_hop: NextHop, error: NoSession) -> str:
+    """Where a trial connection ended, why, and what to look at."""
+    outcome = error.outcome
+    why = outcome.reply.text if isinstance(outcome, Delivered) else outcome.reason
+    why = why.removeprefix(f"{next_hop}: ").removesuffix(f" ({error.phase.value})")
+    tried, look_at = _STEPS.get(error.phase, ("to begin", "see the log of the daemon"))
+    return f"{next_hop} failed when we tried {tried}: {why}; {look_at}"
 
 
 async def _counted(kernel: build.Kernel) -> dict[str, Any]:

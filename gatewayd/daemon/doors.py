@@ -12,6 +12,7 @@ from gatewayd import log
 from gatewayd.clock import Clock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop, TlsMode
+from gatewayd.config.limits import LimitsSection
 from gatewayd.config.listeners import SubmissionListener
 from gatewayd.config.secret import locate
 from gatewayd.config.tree import Config
@@ -56,6 +57,7 @@ class Doors:
     https: tuple[HttpServer, ...]
     connector: Connector
     terms: Callable[[Config], Mapping[str, Terms]]
+    use_limits: Callable[[LimitsSection], None]
     close: Callable[[], None]
 
 
@@ -150,6 +152,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         https=(http,) if config.http.tls else (),
         connector=connector,
         terms=shared.terms,
+        use_limits=shared.use_limits,
         close=close,
     )
 
@@ -159,12 +162,15 @@ def make_simulator(
 ) -> Simulator:
     """The receiving server for sandbox mail, on a loopback port that the system picks.
 
-    Its sessions are not those of the daemon, so they are counted apart.
+    Its sessions are not those of the daemon, so they are counted apart. It takes a message of any
+    size that memory has room for, so that a reload may raise what the doors take.
     """
+    limits = config.limits
+    message_octets = max(limits.message_octets, limits.memory_octets)
     return Simulator(
         bind=LOOPBACK,
         catcher=catcher,
-        limits=config.limits,
+        limits=limits.model_copy(update={"message_octets": message_octets}),
         timeouts=config.timeouts,
         clock=clock,
         metrics=metrics,
@@ -190,6 +196,14 @@ class _Shared:
             per_day=limits.auth_failures_per_day,
         )
         self.caps = Caps(limits)
+
+    def use_limits(self, limits: LimitsSection) -> None:
+        """Take other limits, after a reload."""
+        self._budget.use(limits.memory_octets)
+        self._throttle.use(
+            per_minute=limits.auth_failures_per_minute, per_day=limits.auth_failures_per_day
+        )
+        self.caps.use(limits)
 
     def terms(self, config: Config) -> Mapping[str, Terms]:
         """The terms of each listener under a configuration, by its name."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -24,7 +25,7 @@ from gatewayd import failpoints, log
 from gatewayd.clock import Clock, SystemClock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop
-from gatewayd.config.reload import difference
+from gatewayd.config.reload import Reload, difference, in_force
 from gatewayd.config.tree import Config
 from gatewayd.daemon import admin, build, doors, systemd
 from gatewayd.daemon.doors import Doors
@@ -184,11 +185,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload_or_say_why, kernel, built)
 
     def _reload_or_say_why(self, kernel: build.Kernel, built: Doors) -> None:
-        try:
+        with contextlib.suppress(GatewayError):  # it is in the log
             self.reload(kernel, built)
-        except GatewayError as error:
-            kernel.metrics.config_reloads.labels(result="refused").inc()
-            _log.error("reload_refused", reason=str(error))
 
     def reload(self, kernel: build.Kernel, built: Doors) -> dict[str, Any]:
         """Read configuration, certificates and keys again; all of it takes effect or nothing.
@@ -198,33 +196,44 @@ class Daemon:
         """
         self.notifier.notify(systemd.reloading(time.monotonic()))
         try:
-            new = self.config if self.config_file is None else load.load(self.config_file)
-            load.check_files(new)
-            context = doors.tls_context(new)
-            fernet, tokens_ring = build.rings(new)
-            smarthost = self._smarthost_of(new)
-            terms = built.terms(new)
-            what = difference(self.config, new)
+            what = self._reload(kernel, built)
+        except GatewayError as error:
+            kernel.metrics.config_reloads.labels(result="refused").inc()
+            _log.error("reload_refused", reason=str(error))
+            raise
         finally:
             self.notifier.notify(systemd.READY)
-        log.setup(new.log, on_drop=self.metrics.log_events_dropped.inc)
-        kernel.tokens.use(tokens_ring)
-        kernel.mailboxes.use(Sealer(fernet))
-        kernel.mailboxes.use_smarthost(smarthost)
-        kernel.domains.use(Sealer(fernet))
-        kernel.intake.use(build.intake_settings(new, has_smarthost=smarthost is not None))
-        for listener in built.listeners:
-            if listener.name in terms:
-                listener.use(terms[listener.name])
-            if context is not None:
-                listener.reload_tls(context)
-        for server in built.https:
-            if context is not None:
-                server.reload_tls(context)
-        self.config = new
         kernel.metrics.config_reloads.labels(result="applied").inc()
         _log.info("config_reloaded", changed=what.changed, needs_restart=what.needs_restart)
         return {"changed": list(what.changed), "needs_restart": list(what.needs_restart)}
+
+    def _reload(self, kernel: build.Kernel, built: Doors) -> Reload:
+        """First all that can fail, then all that cannot."""
+        wanted = self.config if self.config_file is None else load.load(self.config_file)
+        load.check_files(wanted)
+        what = difference(self.config, wanted)
+        new = in_force(self.config, wanted)
+        context = doors.tls_context(new)
+        fernet, tokens_ring = build.rings(new)
+        sealer = Sealer(fernet)
+        smarthost = self._smarthost_of(new)
+        terms = built.terms(new)
+        log.setup(new.log, on_drop=self.metrics.log_events_dropped.inc)
+        kernel.tokens.use(tokens_ring)
+        kernel.mailboxes.use(sealer)
+        kernel.mailboxes.use_smarthost(smarthost)
+        kernel.domains.use(sealer)
+        kernel.intake.use(build.intake_settings(new, has_smarthost=smarthost is not None))
+        built.use_limits(new.limits)
+        for listener in built.listeners:
+            listener.use(terms[listener.name])
+        if context is not None:
+            for listener in built.listeners:
+                listener.reload_tls(context)
+            for server in built.https:
+                server.reload_tls(context)
+        self.config = new
+        return what
 
 
 def serve(config_file: Path) -> int:

@@ -1,4 +1,4 @@
-"""Routes of the operator API, and its JSON bodies are in `models.py`.
+"""Routes of the operator API.
 
 | resource                              | verbs                                            |
 |---------------------------------------|--------------------------------------------------|
@@ -9,21 +9,35 @@
 | /suppressions                         | GET POST DELETE; GET /suppressions/test          |
 | /domains /domains/{domain}            | GET POST; GET (its DNS records) DELETE           |
 | /keys /keys/{purpose}/{phase}         | GET; POST                                        |
+
+Who asks here owns the machine, so a failure of ours is told in full: `detail` is its text and
+`exit_code` what a command exits with.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 import gatewayd
+from gatewayd import log
+from gatewayd.errors import ConfigError, KeyFileError, StoreError, StoreUnavailable
+from gatewayd.web import problems
 from gatewayd.web.admin import keeping, messages, senders
 from gatewayd.web.admin.parts import AdminParts
 from gatewayd.web.app import exception_handlers, protect
 
 BODY_OCTETS: Final = 1_048_576
+
+
+_OURS: Final = (ConfigError, KeyFileError, StoreError)
+
+_log = log.get_logger(__name__)
 
 
 def create_admin_app(parts: AdminParts) -> ASGIApp:
@@ -35,7 +49,7 @@ def create_admin_app(parts: AdminParts) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers=exception_handlers(),
+        exception_handlers={**exception_handlers(), **dict.fromkeys(_OURS, _tell)},
     )
     app.include_router(senders.router(parts))
     app.include_router(messages.router(parts))
@@ -46,3 +60,13 @@ def create_admin_app(parts: AdminParts) -> ASGIApp:
         return await parts.status()
 
     return protect(app, body_octets=BODY_OCTETS)
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    """A failure in its own words."""
+    problem = replace(problems.from_exception(error), detail=str(error))
+    _log.error("operator_request_failed", code=problem.code, error=str(error))
+    request_id = problems.request_id(request.scope)
+    members = problem.members(instance=problems.instance(request.scope), request_id=request_id)
+    members["exit_code"] = getattr(error, "exit_code", StoreUnavailable.exit_code)
+    return JSONResponse(members, status_code=problem.status, media_type=problems.MEDIA_TYPE)

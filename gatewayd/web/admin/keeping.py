@@ -62,11 +62,11 @@ def router(parts: AdminParts) -> APIRouter:
 
     @routes.post("/keys/{purpose}/{phase}")
     async def rotate(
-        purpose: Purpose, phase: Literal["begin", "switch", "finish"]
+        purpose: Literal["fernet", "jwt"], phase: Literal["begin", "switch", "finish"]
     ) -> dict[str, Any]:
-        done = await parts.keys.rotate(purpose, phase)
+        done = await parts.keys.rotate(Purpose(purpose), phase)
         return {
-            "purpose": purpose.value,
+            "purpose": purpose,
             "phase": phase,
             "resealed": done.resealed,
             "keys": [{"key_id": kid, "state": state} for kid, state in done.keys],

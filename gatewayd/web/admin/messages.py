@@ -16,14 +16,19 @@ from gatewayd.web.api.queries import MessageQuery
 Verb = Literal["hold", "release", "retry", "cancel"]
 
 
+class OperatorQuery(MessageQuery):
+    """Parameters of the list: of all mailboxes, or of one."""
+
+    mailbox: str | None = None
+
+
 def router(parts: AdminParts) -> APIRouter:
     routes = APIRouter(prefix="/messages")
     inspector = parts.inspector
 
     @routes.get("")
-    async def show_all(
-        query: Annotated[MessageQuery, Query()], mailbox: str | None = None
-    ) -> dict[str, Any]:
+    async def show_all(query: Annotated[OperatorQuery, Query()]) -> dict[str, Any]:
+        mailbox = query.mailbox
         owner = None if mailbox is None else (await parts.mailboxes.get(mailbox)).mailbox_id
         page = await inspector.messages(
             query.wanted,
@@ -36,11 +41,7 @@ def router(parts: AdminParts) -> APIRouter:
             "next_cursor": paging.encode(page.next_cursor),
         }
 
-    @routes.get("/{queue_id}")
-    async def show(queue_id: str) -> dict[str, Any]:
-        return _shown(await inspector.message(QueueId(queue_id), None), with_transcripts=True)
-
-    @routes.get("/{queue_id}/explain")
+    @routes.get("/{queue_id:path}/explain")
     async def explain(queue_id: str) -> dict[str, Any]:
         found = await inspector.explain(QueueId(queue_id), None)
         return {
@@ -59,7 +60,11 @@ def router(parts: AdminParts) -> APIRouter:
             "message": _shown(found.message, with_transcripts=True),
         }
 
-    @routes.post("/{queue_id}/{verb}")
+    @routes.get("/{queue_id:path}")
+    async def show(queue_id: str) -> dict[str, Any]:
+        return _shown(await inspector.message(QueueId(queue_id), None), with_transcripts=True)
+
+    @routes.post("/{queue_id:path}/{verb}")
     async def move(queue_id: str, verb: Verb) -> dict[str, Any]:
         moved = await getattr(inspector, verb)(QueueId(queue_id), by="operator")
         return {"queue_id": queue_id, "moved": moved.moved, "left": list(moved.left)}

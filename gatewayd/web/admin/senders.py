@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,8 @@ from gatewayd.mailboxes.accounts import Change
 from gatewayd.tokens.claims import Scope
 from gatewayd.tokens.service import Request
 from gatewayd.web.admin.parts import AdminParts
+
+MOST: Final = 2**53 - 1  # what JSON can say everywhere; both databases hold more
 
 
 class Body(BaseModel):
@@ -76,9 +78,9 @@ class NewToken(Body):
     mailbox: str = Field(max_length=320)
     name: str = Field(default="", max_length=100)
     scopes: list[Scope] = [Scope.MESSAGES_SEND, Scope.MESSAGES_READ]
-    lifetime_s: int | None = Field(default=None, ge=1)
-    hourly: int | None = Field(default=None, ge=0)
-    daily: int | None = Field(default=None, ge=0)
+    lifetime_s: int | None = Field(default=None, ge=1, le=MOST)
+    hourly: int | None = Field(default=None, ge=0, le=MOST)
+    daily: int | None = Field(default=None, ge=0, le=MOST)
     unlimited: bool = False
     allowed_recipient_domains: list[str] = Field(default=[], max_length=1000)
     sandbox: bool = False
@@ -134,19 +136,19 @@ def _mailboxes(parts: AdminParts) -> APIRouter:
     async def create(body: NewMailbox) -> MailboxView:
         return MailboxView.model_validate(await parts.mailboxes.create(body.address, body.change()))
 
-    @routes.get("/{address}")
+    @routes.get("/{address:path}")
     async def show(address: str) -> MailboxView:
         return MailboxView.model_validate(await parts.mailboxes.get(address))
 
-    @routes.patch("/{address}")
+    @routes.patch("/{address:path}")
     async def update(address: str, body: MailboxSettings) -> MailboxView:
         return MailboxView.model_validate(await parts.mailboxes.update(address, body.change()))
 
-    @routes.delete("/{address}")
+    @routes.delete("/{address:path}")
     async def destroy(address: str) -> dict[str, Any]:
         return {"address": address, "tokens_revoked": await parts.mailboxes.destroy(address)}
 
-    @routes.post("/{address}/validate")
+    @routes.post("/{address:path}/validate")
     async def validate(address: str) -> dict[str, Any]:
         """Really connect to the next hop and log in."""
         row = await parts.mailboxes.get(address)
@@ -196,7 +198,7 @@ def _tokens(parts: AdminParts) -> APIRouter:
         view = TokenView.model_validate(issued.row).model_dump(mode="json")
         return {"token": issued.token, "mailbox": issued.mailbox, **view}
 
-    @routes.delete("/{token_id}")
+    @routes.delete("/{token_id:path}")
     async def revoke(token_id: str) -> dict[str, Any]:
         was_live = await parts.tokens.revoke(TokenId(token_id))
         return {"token_id": token_id, "revoked": True, "was_live": was_live}
@@ -229,11 +231,11 @@ def _domains(parts: AdminParts) -> APIRouter:
     async def add(body: NewDomain) -> dict[str, Any]:
         return shown(body.domain, await parts.domains.add(body.domain))
 
-    @routes.get("/{domain}")
+    @routes.get("/{domain:path}")
     async def dns(domain: str) -> dict[str, Any]:
         return shown(domain, await parts.domains.dns(domain))
 
-    @routes.delete("/{domain}")
+    @routes.delete("/{domain:path}")
     async def remove(domain: str) -> dict[str, Any]:
         await parts.domains.remove(domain)
         return {"domain": domain, "removed": True}

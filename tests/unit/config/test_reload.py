@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gatewayd.config.load import parse
 from gatewayd.config.reference import keys
-from gatewayd.config.reload import RESTART, Reload, difference
+from gatewayd.config.reload import RESTART, Reload, difference, in_force
 from gatewayd.config.tree import Config
 
 BASE = '[daemon]\nhostname = "mail.example.com"\n[tls]\ncertificate = "/c"\nprivate_key = "/k"\n'
@@ -26,7 +29,8 @@ def test_equal_configs_change_nothing() -> None:
     [
         ('[log]\nlevel = "debug"', Reload(changed=("log.level",))),
         ("[limits]\nrecipients = 5", Reload(changed=("limits.recipients",))),
-        ("[delivery.retry]\nfirst_s = 1", Reload(changed=("delivery.retry.first_s",))),
+        ("[delivery.retry]\nfirst_s = 1", Reload(needs_restart=("delivery.retry.first_s",))),
+        ("[delivery]\nidle_s = 1", Reload(needs_restart=("delivery.idle_s",))),
         ("[database]\nreaders = 3", Reload(needs_restart=("database.readers",))),
         ('[metrics]\nbind = ""', Reload(needs_restart=("metrics.bind",))),
         (
@@ -60,6 +64,39 @@ def test_smarthost_that_came_is_a_change() -> None:
 
 def test_every_key_that_needs_a_restart_exists() -> None:
     """The table names no key that was renamed."""
-    known = [*keys(), *(name.partition(".")[0] for name in keys())]
+    known = {
+        *keys(),
+        *(part for name in keys() for part in (name.split(".")[0], name.rpartition(".")[0])),
+    }
 
     assert [name for name in RESTART if name in known] == list(RESTART)
+
+
+def test_in_force_keeps_what_waits_for_a_start() -> None:
+    """All that `needs_restart` names stays; all that `changed` names is new."""
+    more = (
+        "[limits]\nrecipients = 5\ntoken_octets = 9000\n[tokens]\nleeway_s = 1\n"
+        '[delivery]\nidle_s = 1\n[delivery.smarthost]\nhost = "smtp.example.net"\n'
+        "[retention]\nmessages_s = 1\nidempotency_s = 90000\n"
+    )
+    old, new = config(), config(more)
+    found = in_force(old, new)
+
+    assert difference(found, new).needs_restart == difference(old, new).needs_restart
+    assert difference(found, new).changed == ()
+    assert difference(old, found).changed == difference(old, new).changed
+    assert difference(old, found).needs_restart == ()
+
+
+def test_docs_mark_the_keys_that_need_a_restart() -> None:
+    """The R of docs/config.md is the table of this module."""
+    table, marked = "", set()
+    for line in (Path(__file__).parents[3] / "docs/config.md").read_text().splitlines():
+        if header := re.fullmatch(r"## \[+([a-z.]+)\]+", line):
+            table = header[1]
+        elif row := re.match(r"\| `([a-z_]+)` \| .+? \| \*\*R\*\* \|", line):
+            marked.add(f"{table}.{row[1]}")
+
+    assert marked == {
+        key for key in keys() if key.startswith(tuple(f"{n}." for n in RESTART)) or key in RESTART
+    }
