@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -126,9 +127,10 @@ def _width(text: str) -> int:
     """Columns that a text takes: two for a wide character, none for a mark over another."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - costs what prints ASCII alone
-
-    return cell_len(text)
+    return sum(
+        0 if unicodedata.combining(one) else 1 + (unicodedata.east_asian_width(one) in "WF")
+        for one in text
+    )
 
 
 def note(text: str) -> None:
