@@ -1,0 +1,43 @@
+"""daemon.tools: what `gatewayd db` refuses before it touches anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatewayd.clock import SystemClock
+from gatewayd.config.load import parse
+from gatewayd.daemon.tools import DatabaseTools
+from gatewayd.errors import Refused
+from tests.peers.command import config_text
+
+
+def tools(directory: Path, more: str = "") -> DatabaseTools:
+    return DatabaseTools(parse(config_text(directory) + more, environment={}), SystemClock())
+
+
+def test_backup_of_postgres_points_to_its_own_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump knows better than we do how to copy it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    found = tools(tmp_path, '[database]\nurl = "postgresql://u@h/d"\n')
+
+    with pytest.raises(Refused, match="pg_dump"):
+        found.backup(tmp_path / "copy")
+    with pytest.raises(Refused, match="pg_dump"):
+        found.verify(None)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_current_of_nothing_makes_nothing(tmp_path: Path) -> None:
+    """A look leaves no file behind."""
+    assert tools(tmp_path).current() is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_history_ends_with_the_head(tmp_path: Path) -> None:
+    found = tools(tmp_path)
+
+    assert found.history()[-1][0] == found.head()
