@@ -160,7 +160,8 @@ class HttpServer:
         return context
 
     def _places(self) -> list[str]:
-        return [str(each.getsockname()) for each in self._sockets]
+        paths = [str(self._at)] if isinstance(self._at, Path) else []
+        return [*map(str, self.addresses), *paths]
 
 
 class _Server(uvicorn.Server):
