@@ -146,7 +146,7 @@ def _move(
         show_json({"items": results})
     else:
         for result in results:
-            typer.echo(f"{result['queue_id']}  {result['moved']} recipient(s)")
+            typer.echo(f"{clean(result['queue_id'])}  {result['moved']} recipient(s)")
             for line in result["left"]:
                 note(f"  {line}")
     return 0

@@ -93,15 +93,14 @@ def _suppressions(parts: AdminParts) -> APIRouter:
         mailbox: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> dict[str, Any]:
         limit = max(1, min(limit, 1000))
-        key, _, last_scope = (paging.decode(cursor) or "").partition("\n")
         rows = await parts.suppressions.list(
             scope=None if mailbox is None else await scope_of(mailbox),
-            after=(key, last_scope) if key else None,
+            after=_after(cursor),
             limit=limit + 1,
         )
         shown = rows[:limit]
         last = shown[-1] if len(rows) > limit else None
-        following = paging.encode(f"{last.address_key}\n{last.scope}") if last else None
+        following = _cursor(last.address_key, last.scope) if last else None
         return {
             "items": [SuppressionView.model_validate(row) for row in shown],
             "next_cursor": following,
@@ -133,3 +132,26 @@ def _suppressions(parts: AdminParts) -> APIRouter:
         }
 
     return routes
+
+
+def _cursor(address_key: str, scope: str) -> str | None:
+    """The cursor after this row. Cursors are ASCII, and addresses need not be (RFC 6531 3.3)."""
+    return paging.encode(f"{address_key.encode('punycode').decode('ascii')}\n{scope}")
+
+
+def _after(cursor: str | None) -> tuple[str, str] | None:
+    """The address_key and scope that a cursor names.
+
+    Raises:
+        Refused: we never made such a cursor.
+    """
+    if cursor is None:
+        return None
+    position, _, scope = str(paging.decode(cursor)).partition("\n")
+    try:
+        address_key = position.encode("ascii").decode("punycode")
+    except UnicodeError:
+        address_key = ""
+    if _cursor(address_key, scope) != cursor or not f"{address_key}{scope}".isprintable():
+        raise Refused(Code.VALIDATION_FAILED, "The cursor is not one of ours.")
+    return address_key, scope
