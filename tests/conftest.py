@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gatewayd.store import migrate
 from gatewayd.store.database import Database
@@ -18,6 +19,14 @@ from tests.fakes.world import World
 from tests.peers.postgres import PostgresServer, find_bin
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.peer))
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_at_the_start() -> Iterator[None]:
+    """What a test has set up for its logs ends with it: logging is one per process."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture

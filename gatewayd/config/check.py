@@ -6,6 +6,8 @@
 | ports               | no two listeners want the same address and port                            |
 | auth_needs_tls      | AUTH in plaintext only on a loopback bind that asks for it                 |
 | certificate         | whoever speaks TLS has a certificate and its key                           |
+| public_url          | links to recipients are https; plaintext is for loopback                   |
+| bounces             | the domain of reverse-paths has a postmaster                               |
 | http_exposure       | the API leaves loopback with TLS or behind a trusted proxy only            |
 | control_socket      | the path of the operators' socket fits into a socket address               |
 | postgres            | its driver is installed; password_file is for it alone                     |
@@ -24,6 +26,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from gatewayd.config.delivery import TlsMode
 from gatewayd.config.listeners import ListenerTls
@@ -55,13 +58,13 @@ def check(config: Config, rules: Sequence[Rule] | None = None) -> list[ConfigPro
 
 
 def _listener_names(config: Config) -> Iterator[ConfigProblem]:
-    seen: set[str] = {"http", "metrics"}
+    seen: set[str] = {"http", "metrics", "bounces"}
     for index, listener in enumerate(config.submission):
         if listener.name in seen:
             yield ConfigProblem(
                 key=f"submission[{index}].name",
                 value=listener.name,
-                expected="a name that no other listener has (http and metrics are taken)",
+                expected="a name that no other listener has (http, metrics and bounces are taken)",
             )
         seen.add(listener.name)
 
@@ -74,6 +77,8 @@ def _ports(config: Config) -> Iterator[ConfigProblem]:
     binds.append(("http.bind", config.http.bind))
     if config.metrics.bind is not None:
         binds.append(("metrics.bind", config.metrics.bind))
+    if config.bounces.domain is not None:
+        binds.append(("bounces.bind", config.bounces.bind))
     for index, (key, bind) in enumerate(binds):
         for other_key, other in binds[:index]:
             if _collide(bind, other):
@@ -147,6 +152,34 @@ def _http_exposure(config: Config) -> Iterator[ConfigProblem]:
             value=str(http.bind),
             expected="a loopback address such as 127.0.0.1, or tls = true, or the proxy that "
             "speaks TLS in trusted_proxies: tokens would cross the network in plaintext",
+        )
+
+
+def _public_url(config: Config) -> Iterator[ConfigProblem]:
+    url = urlsplit(config.http.public_url)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield ConfigProblem(
+            key="http.public_url",
+            value=config.http.public_url,
+            expected="https: one-click unsubscribe works over https only (RFC 8058 3.1); let a "
+            "proxy speak TLS, or set tls = true",
+        )
+
+
+def _bounces(config: Config) -> Iterator[ConfigProblem]:
+    bounces = config.bounces
+    if bounces.domain is not None and bounces.postmaster is None:
+        yield ConfigProblem(
+            key="bounces.postmaster",
+            value=MISSING,
+            expected=f"an address of yours: postmaster@{bounces.domain} must be read by somebody "
+            "(RFC 5321 4.5.1)",
+        )
+    if bounces.domain is None and bounces.postmaster is not None:
+        yield ConfigProblem(
+            key="bounces.domain",
+            value=MISSING,
+            expected="the domain whose MX is this machine, or no postmaster either",
         )
 
 
@@ -254,10 +287,12 @@ def _lifetimes(config: Config) -> Iterator[ConfigProblem]:
 
 RULES = (
     Rule(_listener_names, frozenset({"submission"})),
-    Rule(_ports, frozenset({"submission", "http", "metrics"})),
+    Rule(_ports, frozenset({"submission", "http", "metrics", "bounces"})),
     Rule(_auth_needs_tls, frozenset({"submission"})),
     Rule(_certificate, frozenset({"daemon", "submission", "http", "tls"})),
     Rule(_http_exposure, frozenset({"http"})),
+    Rule(_public_url, frozenset({"http"})),
+    Rule(_bounces, frozenset({"bounces"})),
     Rule(_control_socket, frozenset({"daemon"})),
     Rule(_postgres, frozenset({"database"})),
     Rule(_smarthost, frozenset({"delivery"})),

@@ -126,6 +126,10 @@ class DeliverySection(Section):
     messages_per_connection: Count = Field(
         default=1000, description="Messages before a connection is closed."
     )
+    delay_notice_s: Seconds = Field(
+        default=14_400,
+        description="Age at which a submitter is told of a delay, if it asked to be.",
+    )
     signing_threads: Count = Field(default=2, description="Threads that render and sign.")
 
     @property

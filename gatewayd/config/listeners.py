@@ -75,7 +75,8 @@ class HttpSection(Section):
         default=(), description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
     public_url: PublicUrl = Field(
-        default="", description='The address clients use, for links; "" takes it from bind.'
+        default="",
+        description='What recipients reach this API by; "" makes no tracking or unsubscribe links.',
     )
     header_timeout_s: Seconds = Field(default=10, description="For the whole header of a request.")
     body_timeout_s: Seconds = Field(default=30, description="For the whole body of a request.")

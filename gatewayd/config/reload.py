@@ -8,6 +8,7 @@
 |   batch_messages, token_octets              |                                                    |
 | database.*, keys.*, storage.*, tokens.*,    | at the next start: given to their rooms once       |
 |   retention.messages_s                      |                                                    |
+| bounces.*, suppression.*, tracking.*        | at the next start: given to their rooms once       |
 | delivery.*, except smarthost                | at the next start: claims and attempts count on it |
 | everything else                             | at once, for sessions and attempts that begin      |
 
@@ -36,6 +37,9 @@ RESTART: Final = (
     "storage",
     "retention.messages_s",
     *(f"delivery.{name}" for name in DeliverySection.model_fields if name != "smarthost"),
+    "bounces",
+    "suppression",
+    "tracking",
     "tokens",
     "keys",
 )

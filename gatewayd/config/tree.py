@@ -15,6 +15,7 @@ from gatewayd.config.listeners import (
     TlsSection,
 )
 from gatewayd.config.process import DaemonSection, LogSection, MetricsSection
+from gatewayd.config.returns import BouncesSection, SuppressionSection, TrackingSection
 from gatewayd.config.security import KeysSection, TokensSection
 from gatewayd.config.storage import DatabaseSection, RetentionSection, StorageSection
 from gatewayd.config.types import Section
@@ -36,6 +37,9 @@ class Config(Section):
     storage: StorageSection = StorageSection()
     retention: RetentionSection = RetentionSection()
     delivery: DeliverySection = DeliverySection()
+    bounces: BouncesSection = BouncesSection()
+    suppression: SuppressionSection = SuppressionSection()
+    tracking: TrackingSection = TrackingSection()
     tokens: TokensSection = TokensSection()
     keys: KeysSection = KeysSection()
     log: LogSection = LogSection()

@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic.types import AllowInfNan
 
+from gatewayd.mail.address import Address, AddressSyntaxError
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")  # RFC 1123 2.1
 _LOOSE_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")  # names of containers
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
@@ -179,6 +181,21 @@ def _quota(value: object) -> int | None:
     return value
 
 
+def _days(value: object) -> int | None:
+    if value is None or value == "forever":
+        return None
+    if type(value) is not int or not 1 <= value <= 36_500:
+        raise ValueError('a whole number of days, or "forever"')
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        return str(Address.parse(value))
+    except AddressSyntaxError:
+        raise ValueError('a mail address, such as "ops@example.com"') from None
+
+
 Flag = Annotated[bool, Strict()]
 Seconds = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False), Gt(0), Le(1e9)]
 Octets = Annotated[int, Strict(), Ge(1), Le(1 << 50)]
@@ -206,6 +223,12 @@ OptionalDirectory = Annotated[
     PlainSerializer(lambda path: "" if path is None else str(path)),
 ]
 File = Annotated[Path, BeforeValidator(_file), PlainSerializer(str)]
+AddressText = Annotated[str, Strict(), AfterValidator(_address)]
+Days = Annotated[
+    int | None,
+    BeforeValidator(_days),
+    PlainSerializer(lambda days: "forever" if days is None else days),
+]
 Quota = Annotated[
     int | None,
     BeforeValidator(_quota),

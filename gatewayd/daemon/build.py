@@ -44,7 +44,8 @@ from gatewayd.store.sqlite import SqliteDialect
 from gatewayd.suppression.lists import Suppressions
 from gatewayd.tokens.service import Tokens
 
-RINGS = (Purpose.FERNET, Purpose.JWT)
+RINGS = (Purpose.FERNET, Purpose.JWT, Purpose.VERP, Purpose.TRACKING)
+_SINCE_0002 = (Purpose.VERP, Purpose.TRACKING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +102,17 @@ def _readers(section: DatabaseSection) -> int:
 def initialise(config: Config, clock: Clock) -> list[str]:
     """Make the tables and, where the database is new, the keys; the revisions that were run.
 
-    Keys are made only with a new database: one that is lost must never be replaced in silence.
+    Keys are made only with a new database, or by the revision that first needs them: one that is
+    lost must never be replaced in silence.
 
     Raises:
         SchemaMismatch, StoreError, KeyFileError.
     """
     dialect = dialect_of(config, clock)
     credentials = load.credentials_directory()
-    if migrate.current(dialect) is None:
-        for purpose in RINGS:
+    found = migrate.current(dialect)
+    if found in (None, "0001"):
+        for purpose in RINGS if found is None else _SINCE_0002:
             if not files.is_present(config.keys_directory, purpose, credentials):
                 files.create(config.keys_directory, purpose, now=clock.now())
     return migrate.upgrade(dialect)
@@ -134,7 +137,7 @@ def kernel(
     """
     dialect = dialect_of(config, clock)
     migrate.check(dialect)
-    fernet, tokens_ring = (_ring(config, purpose) for purpose in RINGS)
+    fernet, tokens_ring = rings(config)
     database = Database(dialect, readers=_readers(config.database), on_broken=on_broken)
     database.observe_groups(metrics.group_committed)
     wakeup = Wakeup()
@@ -206,8 +209,7 @@ def intake_settings(config: Config, *, has_smarthost: bool) -> Settings:
 
 def rings(config: Config) -> tuple[KeyRing, KeyRing]:
     """The Fernet and the JWT keys, read from their files."""
-    fernet, tokens_ring = (_ring(config, purpose) for purpose in RINGS)
-    return fernet, tokens_ring
+    return _ring(config, Purpose.FERNET), _ring(config, Purpose.JWT)
 
 
 def _ring(config: Config, purpose: Purpose) -> KeyRing:

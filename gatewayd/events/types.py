@@ -12,6 +12,15 @@
 | recipient.failed      | the same, reason                             | queue/outcome.py       |
 | recipient.in_doubt    | attempt_id, next_hop, reason                 | queue/outcome.py       |
 | recipient.expired     | attempt_id, next_hop, reason                 | queue/outcome.py       |
+| recipient.bounced     | class, reason, status, code, text, action,   | bounces/pipeline.py    |
+|                       | reporting_mta, suppressed                    |                        |
+| recipient.delayed     | status, text, reporting_mta                  | bounces/pipeline.py    |
+| recipient.complained  | feedback_type, source, suppressed            | bounces/pipeline.py    |
+| recipient.opened      | by (person, proxy, scanner), agent           | tracking/recorder.py   |
+| recipient.clicked     | by, agent, url                               | tracking/recorder.py   |
+| recipient.unsubscribed | by (one-click, page)                        | tracking/unsubscribe.py |
+| recipient.notified    | action, notice_queue_id                      | delivery/notify.py     |
+| return.unrecognised   | why, reverse_path, size_octets               | bounces/pipeline.py    |
 | suppression.added     | address, reason, source, scope               | suppression/lists.py   |
 | suppression.removed   | address, scope                               | suppression/lists.py   |
 | token.issued          | token_id, name, scopes                       | tokens/service.py      |
@@ -46,6 +55,14 @@ class EventType(enum.StrEnum):
     RECIPIENT_FAILED = "recipient.failed"
     RECIPIENT_IN_DOUBT = "recipient.in_doubt"
     RECIPIENT_EXPIRED = "recipient.expired"
+    RECIPIENT_BOUNCED = "recipient.bounced"
+    RECIPIENT_DELAYED = "recipient.delayed"
+    RECIPIENT_COMPLAINED = "recipient.complained"
+    RECIPIENT_OPENED = "recipient.opened"
+    RECIPIENT_CLICKED = "recipient.clicked"
+    RECIPIENT_UNSUBSCRIBED = "recipient.unsubscribed"
+    RECIPIENT_NOTIFIED = "recipient.notified"
+    RETURN_UNRECOGNISED = "return.unrecognised"
     SUPPRESSION_ADDED = "suppression.added"
     SUPPRESSION_REMOVED = "suppression.removed"
     TOKEN_ISSUED = "token.issued"  # noqa: S105 - a word, not a password

@@ -33,6 +33,7 @@ class MailboxRow:
     on_in_doubt: str
     created_at: dt.datetime
     updated_at: dt.datetime
+    unsubscribe: bool = True
 
 
 _ALL = select(*mailboxes.c)

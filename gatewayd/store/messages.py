@@ -16,7 +16,11 @@ from gatewayd.store.schema import attempts, message_octets, messages, recipients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow:
-    """One accepted message: envelope and facts, no octets."""
+    """One accepted message: envelope and facts, no octets.
+
+    track: `opens`, `clicks`, both joined by a comma, or nothing.
+    unsubscribe: whether each recipient gets a link to leave by.
+    """
 
     queue_id: QueueId
     mailbox_id: MailboxId
@@ -37,6 +41,13 @@ class MessageRow:
     spool_key: str | None
     spool_sha256: str | None
     accepted_at: dt.datetime
+    track: str = ""
+    unsubscribe: bool = False
+
+    @property
+    def is_individual(self) -> bool:
+        """Whether each recipient gets octets of its own."""
+        return bool(self.track) or self.unsubscribe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,10 @@ from gatewayd.store.schema import QUEUED, messages, recipients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRow:
-    """One row. `notify` holds words joined by commas; `due_at` is None when nothing is due."""
+    """One row. `notify` holds words joined by commas; `due_at` is None when nothing is due.
+
+    What came back stands from `bounced_at` on: each with the time when it was first known.
+    """
 
     recipient_id: RecipientId
     queue_id: QueueId
@@ -39,6 +42,16 @@ class RecipientRow:
     reason: str
     delivered_at: dt.datetime | None
     updated_at: dt.datetime
+    bounced_at: dt.datetime | None = None
+    bounce_class: str | None = None
+    bounce_reason: str | None = None
+    delayed_at: dt.datetime | None = None
+    complained_at: dt.datetime | None = None
+    unsubscribed_at: dt.datetime | None = None
+    opened_at: dt.datetime | None = None
+    clicked_at: dt.datetime | None = None
+    machine_opened_at: dt.datetime | None = None
+    machine_clicked_at: dt.datetime | None = None
 
 
 _INSERT = insert(recipients)

@@ -13,6 +13,7 @@
 | attempts       | a try of one batch at one next hop                     | recovery, doors       |
 | events         | a thing that happened                                  | every reader          |
 | dkim_keys      | a signing key of a domain                              | delivery              |
+| notices        | a DSN that is owed to a submitter                      | delivery              |
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     literal_column,
     text,
+    true,
 )
 
 from gatewayd.store.columns import Instant, Json, Sequence
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -63,6 +66,7 @@ mailboxes = Table(
     Column("tracking", Text, nullable=False),
     Column("track_smtp", Boolean, nullable=False),
     Column("on_in_doubt", Text, nullable=False),
+    Column("unsubscribe", Boolean, nullable=False, server_default=true()),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
 )
@@ -139,6 +143,9 @@ messages = Table(
     Column("spool_key", Text),
     Column("spool_sha256", Text),
     Column("accepted_at", Instant, nullable=False),
+    # What is made for each recipient alone: `opens`, `clicks`, both joined by a comma, or nothing.
+    Column("track", Text, nullable=False, server_default=""),
+    Column("unsubscribe", Boolean, nullable=False, server_default=false()),
     Index("messages_mailbox_id_queue_id", "mailbox_id", "queue_id"),
     Index(
         "messages_spool_key",
@@ -196,6 +203,17 @@ recipients = Table(
     Column("reason", Text, nullable=False),
     Column("delivered_at", Instant),
     Column("updated_at", Instant, nullable=False),
+    # Facts that came back, each with the time it was first known.
+    Column("bounced_at", Instant),
+    Column("bounce_class", Text),  # permanent, transient, unknown
+    Column("bounce_reason", Text),  # a word of reports/bounce_class.py
+    Column("delayed_at", Instant),  # a report said so, or the submitter was told so
+    Column("complained_at", Instant),
+    Column("unsubscribed_at", Instant),
+    Column("opened_at", Instant),  # by a person, as far as one can tell
+    Column("clicked_at", Instant),
+    Column("machine_opened_at", Instant),  # by a proxy or a scanner
+    Column("machine_clicked_at", Instant),
     CheckConstraint(
         "state IN ({})".format(", ".join(f"'{state}'" for state in _STATES)), name="state"
     ),
@@ -260,5 +278,17 @@ dkim_keys = Table(
     Column("selector", Text, primary_key=True),
     Column("algorithm", Text, nullable=False),
     Column("private_key", Text, nullable=False),  # sealed
+    Column("created_at", Instant, nullable=False),
+)
+
+# Written with the outcome that the submitter wants to hear of, taken when the DSN is in the queue.
+notices = Table(
+    "notices",
+    metadata,
+    Column("notice_id", Text, primary_key=True),
+    Column("queue_id", Text, nullable=False),
+    Column("recipient_id", Text, nullable=False),
+    Column("action", Text, nullable=False),  # RFC 3464 2.3.3
+    Column("data", Json, nullable=False),  # of the event that is told
     Column("created_at", Instant, nullable=False),
 )

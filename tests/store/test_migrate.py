@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,15 +101,20 @@ def test_migrated_sqlite_file_has_the_same_statements_as_the_metadata(
 
 
 def _statements(engine: Engine) -> set[tuple[str, ...]]:
-    """Each line of each statement by table, so that the order of columns does not matter."""
+    """Each clause of each statement by table, so that the order of columns does not matter."""
     query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
     with engine.connect() as connection:
         rows = connection.execute(query).all()
     return {
-        (name, *sorted(line.strip(" ,\t") for line in sql.replace('"', "").split("\n")))
+        (name, *sorted(clause.strip(" )\n\t") for clause in re.split(r"[,(]\s", _plain(sql))))
         for name, sql in rows
         if name != "alembic_version"
     }
+
+
+def _plain(sql: str) -> str:
+    """As if each statement had been written by one hand: a column that was added stands inline."""
+    return " ".join(sql.replace('"', "").split())
 
 
 def test_empty_database_is_refused_with_the_command_that_helps(dialect: Dialect) -> None:

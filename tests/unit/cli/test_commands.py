@@ -66,6 +66,8 @@ def test_db_init_makes_tables_and_keys_once(empty: Cli) -> None:
     assert sorted(file.name for file in (empty.state_dir / "keys").iterdir()) == [
         "fernet.keys",
         "jwt.keys",
+        "tracking.keys",
+        "verp.keys",
     ]
 
 
@@ -445,7 +447,7 @@ def test_keys_rotate_in_three_phases(cli: Cli) -> None:
             assert cli.json("keys", "rotate", purpose, phase)["hint"]
     states = [row["state"] for row in cli.json("keys", "list")["items"]]
 
-    assert states == ["active", "active"]
+    assert states == ["active"] * 4
 
 
 @pytest.mark.parametrize(

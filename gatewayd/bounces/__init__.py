@@ -1,0 +1,1 @@
+"""bounces: ENGINE. What comes back: reports to outcomes."""

@@ -1,0 +1,1 @@
+"""reports: STANDARDS. What comes back about a message that was sent (pure)."""

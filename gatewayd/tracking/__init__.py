@@ -1,0 +1,1 @@
+"""tracking: RULE. Opens, clicks and unsubscribe links."""
