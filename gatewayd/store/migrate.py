@@ -111,10 +111,10 @@ def refuse_unknown(revision: str | None) -> None:
         )
 
 
-def upgrade_engine(engine: Engine) -> None:
-    """Run every missing revision on an engine, for tests."""
+def upgrade_engine(engine: Engine, to: str = "head") -> None:
+    """Run every missing revision on an engine, up to one, for tests."""
     with engine.connect() as connection, connection.begin():
-        command.upgrade(_config(connection), "head")
+        command.upgrade(_config(connection), to)
 
 
 def _config(connection: Connection | None = None) -> Config:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +19,17 @@ from gatewayd.store.sqlite import SqliteDialect
 from tests.fakes.clock import ManualClock
 from tests.peers.postgres import PostgresServer
 
-BUSY = dt.timedelta(milliseconds=300)
-READER = dt.timedelta(milliseconds=300)
+PATIENT = dt.timedelta(seconds=60)  # a slow machine is no fault
+HASTY = dt.timedelta(milliseconds=300)
 
 
 class TimedPostgres(PostgresDialect):
     """The real dialect, but for its clock."""
 
-    def __init__(self, url: str, clock: ManualClock) -> None:
-        super().__init__(url, busy=BUSY, reader=READER)
+    def __init__(
+        self, url: str, clock: ManualClock, *, busy: dt.timedelta, reader: dt.timedelta
+    ) -> None:
+        super().__init__(url, busy=busy, reader=reader)
         self._clock = clock
 
     def now(self, connection: Connection) -> dt.datetime:  # noqa: ARG002 - the port's signature
@@ -37,15 +38,25 @@ class TimedPostgres(PostgresDialect):
 
 @dataclass(kw_only=True)
 class Store:
-    """One database on disk or server; `open()` is a daemon that uses it."""
+    """One database on disk or server; `open()` is a daemon that uses it.
+
+    busy, reader: how long it waits for a lock, and lets one read take.
+    """
 
     kind: str
     clock: ManualClock
-    make_dialect: Callable[[], Dialect]
+    busy: dt.timedelta = PATIENT
+    reader: dt.timedelta = PATIENT
     file: Path | None = None
     server: PostgresServer | None = None
     broken: list[StoreBroken] = field(default_factory=list)
     _opened: list[Database] = field(default_factory=list)
+
+    def make_dialect(self) -> Dialect:
+        if self.server is not None:
+            return TimedPostgres(self.server.url, self.clock, busy=self.busy, reader=self.reader)
+        assert self.file is not None
+        return SqliteDialect(self.file, clock=self.clock, busy=self.busy, reader=self.reader)
 
     def open(self) -> Database:
         database = Database(self.make_dialect(), on_broken=self.broken.append)
@@ -62,18 +73,11 @@ def sqlite(directory: Path, template: Path | None, clock: ManualClock) -> Store:
     file = directory / "gatewayd.db"
     if template is not None:
         shutil.copy(template, file)
-
-    def dialect() -> Dialect:
-        return SqliteDialect(file, clock=clock, busy=BUSY, reader=READER)
-
-    return Store(kind="sqlite", clock=clock, make_dialect=dialect, file=file)
+    return Store(kind="sqlite", clock=clock, file=file)
 
 
 def postgres(server: PostgresServer, clock: ManualClock) -> Store:
-    def dialect() -> Dialect:
-        return TimedPostgres(server.url, clock)
-
-    return Store(kind="postgres", clock=clock, make_dialect=dialect, server=server)
+    return Store(kind="postgres", clock=clock, server=server)
 
 
 def empty(server: PostgresServer) -> None:

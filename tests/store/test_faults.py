@@ -92,6 +92,7 @@ def _locked(store: Store) -> Iterator[None]:
 @pytest.mark.slow
 async def test_busy_database_is_unavailable_after_the_busy_time(store: Store) -> None:
     """A write waits as long as the operator said, then fails; later ones succeed."""
+    store.busy = stores.HASTY
     database = store.open()
     with _locked(store), pytest.raises(StoreUnavailable):
         await database.write(mark("a"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, create_engine, inspect, text
 
 from gatewayd import failpoints
 from gatewayd.errors import SchemaMismatch, StoreUnavailable
@@ -146,6 +147,65 @@ def test_migration_that_is_broken_off_has_not_happened(dialect: Dialect) -> None
     assert migrate.current(dialect) is None
     assert _tables(dialect) <= {"alembic_version"}
     assert migrate.upgrade(dialect) == [step.revision for step in migrate.history()]
+
+
+_EARLIER = [step.revision for step in migrate.history()][:-1]
+
+
+@pytest.mark.parametrize("revision", _EARLIER)
+def test_filled_database_of_each_earlier_revision_keeps_every_row(
+    dialect: Dialect, revision: str
+) -> None:
+    """Nothing is lost or changed; new columns hold what means nothing yet."""
+    engine = dialect.writer_engine()
+    migrate.upgrade_engine(engine, revision)
+    before = _fill(engine)
+
+    migrate.upgrade(dialect)
+
+    after = _rows(engine)
+    engine.dispose()
+    for name, rows in before.items():
+        assert rows == [{key: row[key] for key in rows[0]} for row in after[name]]
+    assert migrate.current(dialect) == migrate.head()
+
+
+def _fill(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Put three rows into every table, each value its own."""
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        for table in tables.sorted_tables:
+            if table.name != "alembic_version":
+                rows = [{c.name: _value(c, number) for c in table.columns} for number in (1, 2, 3)]
+                connection.execute(table.insert(), rows)
+    return _rows(engine)
+
+
+_CHECKED = {"window": "hour", "state": "queued"}
+
+
+def _value(column: Column[Any], number: int) -> object:
+    if column.name in _CHECKED:
+        return _CHECKED[column.name]
+    kind = column.type.python_type
+    if kind is str:
+        return f"{column.name} {number}"
+    return f"{column.name} {number}".encode() if kind is bytes else kind(number)
+
+
+def _rows(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            table.name: [
+                dict(row._mapping)
+                for row in connection.execute(table.select().order_by(*table.primary_key))
+            ]
+            for table in tables.sorted_tables
+            if table.name != "alembic_version"
+        }
 
 
 def test_no_revision_offers_a_way_back() -> None:

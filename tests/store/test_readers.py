@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from gatewayd.errors import StoreUnavailable
 from gatewayd.store.database import Database, Tx
+from tests.fakes import stores
 from tests.fakes.stores import Store
 from tests.fakes.writing import mark, marks
 
@@ -44,8 +45,10 @@ async def test_a_reader_cannot_write(database: Database) -> None:
 
 
 @pytest.mark.slow
-async def test_a_read_that_takes_too_long_is_cut(database: Database) -> None:
+async def test_a_read_that_takes_too_long_is_cut(store: Store) -> None:
     """It fails as unavailable, and its reader goes on."""
+    store.reader = stores.HASTY
+    database = store.open()
     with pytest.raises(StoreUnavailable):
         await database.read(lambda tx: tx.execute(ENDLESS).scalar())
 
