@@ -1,4 +1,4 @@
-"""SmtpSink: a next hop in a thread that takes all mail and remembers every copy it took.
+"""SmtpSink: a next hop in a thread that takes mail and remembers every copy it took.
 
 For tests whose daemon is another process, so that nothing of the test's own loop is in the way.
 A copy is on the list before its 250 is written: what a killed client never heard of is there too.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -35,10 +36,15 @@ class Copy:
 
 
 class SmtpSink:
-    """`with` starts it; `port` is where."""
+    """`with` starts it; `port` is where.
 
-    def __init__(self) -> None:
+    Args:
+        refused: the reply to RCPT of an address; it takes mail for every other one.
+    """
+
+    def __init__(self, *, refused: Mapping[str, bytes] | None = None) -> None:
         self.port = 0
+        self._refused = dict(refused or {})
         self._copies: list[Copy] = []
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -96,8 +102,10 @@ class SmtpSink:
             elif verb == b"MAIL":
                 reverse_path, reply = _path(line), b"250 2.1.0 ok\r\n"
             elif verb == b"RCPT":
-                forward_paths.append(_path(line))
-                reply = b"250 2.1.5 ok\r\n"
+                reply = self._refused.get(_path(line), b"250 2.1.5 ok\r\n")
+                forward_paths += [_path(line)] if reply.startswith(b"2") else []
+            elif verb == b"DATA" and not forward_paths:
+                reply = b"503 5.5.1 no valid recipients\r\n"
             elif verb == b"DATA":
                 writer.write(b"354 go ahead\r\n")
                 octets = await _content(reader)

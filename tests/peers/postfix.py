@@ -4,6 +4,7 @@
 |---------------|---------------------------------------------------------------------------------|
 | `Smarthost`   | STARTTLS and SASL AUTH required; takes all mail for a virtual maildir            |
 | `NullClient`  | no local delivery; all mail goes to one relay, with TLS and a SASL login         |
+| `Forwarder`   | takes mail for domains that others have, and bounces what those refuse           |
 
 Each lives in a directory under /tmp that the user `postfix` can enter (pytest's is for its owner
 only), listens on loopback, logs to its own file, and is stopped by its own configuration directory:
@@ -23,6 +24,7 @@ from typing import Self
 
 from tests.peers.certificates import Certificates, make_certificates
 from tests.peers.programs import require, require_root, run
+from tests.peers.routes import HOST, Routes
 from tests.peers.waiting import eventually, free_ports, is_listening
 
 PROGRAMS = ("postfix", "postconf", "postlog")
@@ -255,6 +257,40 @@ class NullClient(Postfix):
     def queue(self) -> str:
         """What still waits there."""
         return run("postqueue", "-c", self.config, "-p").stdout.decode()
+
+
+class Forwarder(Postfix):
+    """A relay for loopback that is told where each domain lives.
+
+    Args:
+        refused: addresses that it refuses itself, at RCPT, with this reply.
+    """
+
+    def __init__(self, routes: Routes, *, refused: Mapping[str, str] | None = None) -> None:
+        (self.port,) = ports = tuple(free_ports(1))
+        super().__init__("forwarder", ports=ports)
+        (self.config / "transport").write_text(routes.table("{domain} smtp:[127.0.0.1]:{port}"))
+        (self.config / "refused").write_text(
+            "".join(f"{address} {reply}\n" for address, reply in (refused or {}).items())
+        )
+        self.configure(
+            {
+                "myhostname": HOST,
+                "myorigin": HOST,
+                "mydestination": "",
+                "mynetworks": "127.0.0.1/32",
+                "transport_maps": f"texthash:{self.config / 'transport'}",
+                "smtpd_relay_restrictions": "permit_mynetworks, reject",
+                "smtpd_recipient_restrictions": (
+                    f"check_recipient_access texthash:{self.config / 'refused'}"
+                ),
+                "smtp_tls_security_level": "may",
+                # A report that was told to come again does so at once.
+                "queue_run_delay": "1s",
+                "minimal_backoff_time": "1s",
+                "maximal_backoff_time": "2s",
+            }
+        )
 
 
 def _setting(name: str) -> str:

@@ -15,18 +15,19 @@ RUN_S = 60.0
 
 def require(*names: str) -> None:
     """Skip the test where a program is missing; in CI that is a failure."""
-    missing = [name for name in names if shutil.which(name) is None]
-    if missing:
-        _missing(f"needs {', '.join(missing)}")
+    absent = [name for name in names if shutil.which(name) is None]
+    if absent:
+        missing(f"needs {', '.join(absent)}")
 
 
 def require_root() -> None:
     """Postfix starts as root only."""
     if os.geteuid() != 0:
-        _missing("needs root")
+        missing("needs root")
 
 
-def _missing(reason: str) -> None:
+def missing(reason: str) -> None:
+    """Skip the test for this reason; in CI, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason}; .ci/run installs what the peer tests need")
     pytest.skip(reason)
