@@ -1,7 +1,7 @@
 # make run   sets everything up and starts a daemon on loopback to play with
 # make test  runs every check and test
 # make bench  measures how fast it accepts and delivers
-# make faults  kills the daemon 20 times at every fail point
+# make faults  kills the daemon 20 times at every fail point, and takes its power away 50 times
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -26,7 +26,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.accept $(ARGS)
 
 faults: $(VENV)/.dev
-	GATEWAYD_KILLS=20 $(BIN)/pytest -n auto tests/system/test_faults.py $(PYTEST_ARGS)
+	GATEWAYD_KILLS=20 GATEWAYD_LOSSES=50 $(BIN)/pytest -n auto \
+	  tests/system/test_faults.py tests/system/test_power_loss.py $(PYTEST_ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

@@ -32,6 +32,7 @@ class Entry:
 
     number: int
     door: str
+    text: str = "Hello"
     is_acked: bool = False
     tries: int = 0
 
@@ -57,10 +58,12 @@ class Ledger:
 
     entries: list[Entry] = field(default_factory=list)
 
-    def submit(self, gateway: Gateway, count: int, *, clients: int = 4) -> None:
+    def submit(
+        self, gateway: Gateway, count: int, *, clients: int = 4, text: str = "Hello"
+    ) -> None:
         """Send so many new messages from several clients at once, until the daemon is gone."""
         first = len(self.entries)
-        fresh = [Entry(first + index, DOORS[index % len(DOORS)]) for index in range(count)]
+        fresh = [Entry(first + index, DOORS[index % len(DOORS)], text) for index in range(count)]
         self.entries += fresh
         _send_all(gateway, [fresh[start::clients] for start in range(clients)])
 
@@ -117,7 +120,7 @@ def _send(gateway: Gateway, entry: Entry) -> bool:
         body = {
             "to": recipient,
             "subject": f"number {entry.number}",
-            "text": "Hello",
+            "text": entry.text,
             "headers": {FIELD: str(entry.number)},
         }
         status, answer = gateway.post(
@@ -128,7 +131,7 @@ def _send(gateway: Gateway, entry: Entry) -> bool:
     lines = [f"{FIELD}: {entry.number}", f"Subject: number {entry.number}"]
     if entry.key:
         lines.append(f"Idempotency-Key: {entry.key}")
-    octets = "\r\n".join([*lines, "", "Hello", ""]).encode()
+    octets = "\r\n".join([*lines, "", entry.text, ""]).encode()
     with smtplib.SMTP("127.0.0.1", gateway.ports.plain, timeout=30) as client:
         client.login(gateway.mailbox, gateway.token)
         client.sendmail(gateway.mailbox, [recipient], octets)
