@@ -56,6 +56,7 @@ class Ports:
     plain: int
     http: int
     metrics: int
+    bounces: int
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Gateway:
     Args:
         directory: for everything it keeps.
         smarthost: the lines of `[delivery.smarthost]`; empty for none.
+        bounces: the domain of reverse-paths; its listener is at `ports.bounces`. Empty for none.
+        is_public: recipients reach it at `http_url`, so mail gets its links.
         extra: lines of other sections, at the end of the file.
     """
 
@@ -73,6 +76,8 @@ class Gateway:
     smarthost: str = ""
     delivery: str = ""
     retry: str = ""
+    bounces: str = ""
+    is_public: bool = False
     extra: str = ""
     hostname: str = "gateway.test"
     token: str = field(default="", init=False, repr=False)
@@ -85,7 +90,7 @@ class Gateway:
         # A short path: that of a unix socket may have 107 octets.
         self.run_dir = Path(tempfile.mkdtemp(prefix="gatewayd-run-"))
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.ports = Ports(*free_ports(5))
+        self.ports = Ports(*free_ports(6))
         self.certificates = make_certificates(self.directory / "tls")
         self.write_config()
 
@@ -122,9 +127,13 @@ class Gateway:
                 certificate=self.certificates.chain,
                 private_key=self.certificates.key,
                 ports=self.ports,
+                public_url=self.http_url if self.is_public else "",
                 delivery=self.delivery,
                 retry=self.retry,
                 smarthost=f"[delivery.smarthost]\n{self.smarthost}" if self.smarthost else "",
+                bounces=BOUNCES.format(domain=self.bounces, port=self.ports.bounces)
+                if self.bounces
+                else "",
                 extra=self.extra,
             )
         )
@@ -311,6 +320,7 @@ auth_without_tls = true
 
 [http]
 bind = "127.0.0.1:{ports.http}"
+public_url = "{public_url}"
 
 [metrics]
 bind = "127.0.0.1:{ports.metrics}"
@@ -330,5 +340,14 @@ addresses = "plain"
 
 {smarthost}
 
+{bounces}
+
 {extra}
+"""
+
+BOUNCES = """\
+[bounces]
+domain = "{domain}"
+bind = "127.0.0.1:{port}"
+postmaster = "ops@sender.test"
 """
