@@ -40,10 +40,14 @@ class SmtpSink:
 
     Args:
         refused: the reply to RCPT of an address; it takes mail for every other one.
+        gate: a message that was read is answered when this is set; None answers at once.
     """
 
-    def __init__(self, *, refused: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self, *, refused: Mapping[str, bytes] | None = None, gate: threading.Event | None = None
+    ) -> None:
         self.port = 0
+        self._gate = gate
         self._refused = dict(refused or {})
         self._copies: list[Copy] = []
         self._lock = threading.Lock()
@@ -114,6 +118,8 @@ class SmtpSink:
                 )
                 with self._lock:
                     self._copies.append(copy)
+                if self._gate is not None:
+                    await asyncio.to_thread(self._gate.wait, WAIT_S)
                 reply = b"250 2.0.0 taken\r\n"
                 forward_paths.clear()
             else:

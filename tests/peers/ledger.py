@@ -111,6 +111,9 @@ def _send_share(gateway: Gateway, share: Sequence[Entry]) -> None:
             entry.is_acked = _send(gateway, entry)
         except (OSError, smtplib.SMTPServerDisconnected, http.client.HTTPException):
             continue  # the daemon is gone: no answer, so nothing is known
+        except smtplib.SMTPResponseException as refusal:
+            if not 400 <= refusal.smtp_code < 500:  # else it says later: the client tries again
+                raise
 
 
 def _send(gateway: Gateway, entry: Entry) -> bool:
@@ -126,8 +129,8 @@ def _send(gateway: Gateway, entry: Entry) -> bool:
         status, answer = gateway.post(
             "/api/v1/messages/send", body, **({"Idempotency_Key": entry.key} if entry.key else {})
         )
-        assert status == 202, answer
-        return True
+        assert status in (202, 503), answer
+        return status == 202
     lines = [f"{FIELD}: {entry.number}", f"Subject: number {entry.number}"]
     if entry.key:
         lines.append(f"Idempotency-Key: {entry.key}")

@@ -48,7 +48,8 @@ def shadow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shim, compiled."""
     library = tmp_path_factory.mktemp("shadow") / "shadow.so"
     code = Path(__file__).parent / "powerloss" / "shadow.c"
-    run("gcc", "-O1", "-Wall", "-Wno-format-truncation", "-shared", "-fPIC", "-o", library, code, "-ldl")
+    warnings = ("-Wall", "-Wno-format-truncation")
+    run("gcc", "-O1", *warnings, "-shared", "-fPIC", "-o", library, code, "-ldl")
     return library
 
 
