@@ -19,7 +19,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -191,6 +191,7 @@ class Gateway:
         environment: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
         may_die: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start the daemon and wait until it is ready, or gone if it `may_die` of a fail point."""
         assert self.process is None
@@ -201,6 +202,7 @@ class Gateway:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
+                pass_fds=pass_fds,
             )
         eventually(self._is_ready_or_gone, within_s=START_S, what=self.tail)
         assert may_die or self.is_alive(), self.tail()

@@ -108,16 +108,31 @@ def _send_share(gateway: Gateway, share: Sequence[Entry]) -> None:
     for entry in share:
         entry.tries += 1
         try:
-            entry.is_acked = _send(gateway, entry)
-        except (OSError, smtplib.SMTPServerDisconnected, http.client.HTTPException):
-            continue  # the daemon is gone: no answer, so nothing is known
-        except smtplib.SMTPResponseException as refusal:
-            if not 400 <= refusal.smtp_code < 500:  # else it says later: the client tries again
-                raise
+            entry.is_acked = send(gateway, entry)
+        except ConnectionRefusedError:
+            continue  # the daemon is gone
+
+
+def send(gateway: Gateway, entry: Entry) -> bool:
+    """Whether it was accepted, as far as the client knows: no answer, or `later`, is no.
+
+    Raises:
+        ConnectionRefusedError: nobody listens.
+        smtplib.SMTPResponseException: it was refused for good.
+    """
+    try:
+        return _send(gateway, entry)
+    except ConnectionRefusedError:
+        raise
+    except smtplib.SMTPResponseException as refusal:
+        if not 400 <= refusal.smtp_code < 500:
+            raise
+    except (OSError, smtplib.SMTPServerDisconnected, http.client.HTTPException):
+        pass  # the daemon went away in the middle: nothing is known
+    return False
 
 
 def _send(gateway: Gateway, entry: Entry) -> bool:
-    """Whether it was accepted; an exception when there was no answer."""
     recipient = f"r{entry.number}@rcpt.test"
     if entry.door.startswith("http"):
         body = {
