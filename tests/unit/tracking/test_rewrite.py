@@ -1,0 +1,95 @@
+"""tracking.rewrite: what changes in a message, and that nothing else does."""
+
+import base64
+import quopri
+
+import pytest
+
+from gatewayd.mail.header import HeaderSection
+from gatewayd.tracking.rewrite import CompiledBody, compile_body
+
+OPEN = "https://t.example/track/open/abc.gif"
+PIXEL = b'<img src="%s" width="1" height="1" alt="" style="border:0">' % OPEN.encode()
+HTML = "Content-Type: text/html; charset=utf-8"
+
+
+def click(url: str) -> str:
+    return f"https://t.example/track/click/abc?url={url.encode().hex()}&sig=s"
+
+
+def clicked(url: str) -> bytes:
+    return click(url).replace("&", "&amp;").encode()
+
+
+def compiled(
+    body: bytes, *fields: str, opens: bool = False, clicks: bool = True, base_url: str = ""
+) -> CompiledBody:
+    header = HeaderSection("".join(f"{each}\r\n" for each in fields or (HTML,)).encode())
+    return compile_body(header, body, opens=opens, clicks=clicks, base_url=base_url)
+
+
+def rewritten(body: bytes, *fields: str, opens: bool = False, clicks: bool = True) -> bytes:
+    return compiled(body, *fields, opens=opens, clicks=clicks).render(click, OPEN)
+
+
+def test_href_of_a_and_area_is_replaced_and_nothing_else() -> None:
+    """Only the value changes; its quotes, its neighbours and the rest of the tag stay."""
+    body = b'<A\tid=x HREF=\'http://one/\' >1</A><map><area alt="" href="http://two/"/></map>\r\n'
+
+    result = rewritten(body)
+
+    expected = b'<A\tid=x HREF=\'%s\' >1</A><map><area alt="" href="%s"/></map>\r\n'
+    assert expected % (clicked("http://one/"), clicked("http://two/")) == result
+
+
+def test_pixel_stands_before_the_end_of_body() -> None:
+    """A mail client loads it last."""
+    assert (
+        rewritten(b"<body>x\r\n</body></html>\r\n", opens=True, clicks=False)
+        == b"<body>x\r\n" + PIXEL + b"</body></html>\r\n"
+    )
+
+
+def test_pixel_stands_at_the_end_without_a_body() -> None:
+    """A fragment is a document too."""
+    assert rewritten(b"<p>x</p>\r\n", opens=True) == b"<p>x</p>\r\n" + PIXEL
+
+
+@pytest.mark.parametrize(("opens", "clicks"), [(True, False), (False, True), (False, False)])
+def test_only_what_is_asked_for_changes(opens: bool, clicks: bool) -> None:
+    """Opens and clicks are two wishes."""
+    result = rewritten(b'<a href="http://one/">1</a>', opens=opens, clicks=clicks)
+
+    assert (opens, clicks) == (PIXEL in result, clicked("http://one/") in result)
+
+
+def test_plain_text_is_not_changed() -> None:
+    """There is nothing to fill in, and the caller can tell."""
+    found = compiled(b"http://one/\r\n", "Content-Type: text/plain", opens=True)
+
+    assert (found.is_changed, found.render(click, OPEN)) == (False, b"http://one/\r\n")
+
+
+def test_quoted_printable_keeps_its_other_lines() -> None:
+    """An address stands on lines of its own between soft breaks (RFC 2045 6.7)."""
+    body = b'<p>caf=C3=A9 =\r\n<a href=3D"http://o=\r\nne/">1</a> x=20\r\n'
+
+    result = rewritten(body, HTML, "Content-Transfer-Encoding: quoted-printable")
+
+    assert result.startswith(b"<p>caf=C3=A9 =\r\n<a href=3D=\r\n")
+    assert result.endswith(b"=\r\n>1</a> x=20\r\n")
+    assert max(map(len, result.split(b"\r\n"))) <= 76
+    assert b'<a href="%s">1</a> x' % clicked("http://one/") in quopri.decodestring(result)
+
+
+def test_base64_keeps_the_length_of_its_lines() -> None:
+    """The text is encoded again as it was (RFC 2045 6.8)."""
+    text = b'<p>1</p><a href="http://one/">1</a>' * 4
+    encoded = base64.b64encode(text)
+    body = b"\r\n".join(encoded[at : at + 60] for at in range(0, len(encoded), 60)) + b"\r\n"
+
+    result = rewritten(body, HTML, "Content-Transfer-Encoding: base64")
+
+    lines = result.split(b"\r\n")
+    assert {60} == set(map(len, lines[:-2]))
+    assert text.replace(b"http://one/", clicked("http://one/")) == base64.b64decode(result)
