@@ -123,7 +123,7 @@ def test_power_loss_keeps_what_was_acknowledged(
     with gateway_to(sink, tmp_path) as gateway:
         for loss in range(LOSSES):
             point = ("after_commit", "before_commit")[loss % 2]
-            lose_power(gateway, ledger, shadow, at=f"{point}=kill@{12 + 5 * (loss % 10)}")
+            lose_power(gateway, ledger, shadow, at=f"{point}=kill@{12 + 3 * (loss % 7)}")
             gateway.start()
             ledger.resubmit(gateway)
             eventually(lambda: is_drained(gateway), within_s=ROUND_S, what=gateway.tail)
