@@ -1,0 +1,43 @@
+"""What flufl.bounce finds in a bounce that no form of ours fits.
+
+It knows forms of mail systems long gone, but takes each of some forty pairs of patterns to each
+line, some of them quadratic in the length of a line, lets exceptions of `email` out, and runs on
+whatever it is given. So it gets a small message made for it: the fields that it looks at, and the
+text before the original, cut to LINES lines of COLUMNS characters. Measured on hostile text of that
+size: 60 ms.
+"""
+
+from __future__ import annotations
+
+import email.message
+from typing import Final
+
+from flufl.bounce import all_failures
+
+from gatewayd.reports import addresses
+from gatewayd.reports.parts import Part
+
+LINES: Final = 60
+COLUMNS: Final = 200
+_FIELDS: Final = ("from", "to", "subject", "x-mailer", "x-failed-recipients")
+
+
+def find(message: Part, text: str) -> tuple[list[str], list[str]]:
+    """Addresses that failed for now, and for good; text is what precedes the original."""
+    made = email.message.Message()
+    for name in _FIELDS:
+        if value := message.find(name)[:COLUMNS].decode("ascii", "replace"):
+            made[name] = value.replace("\r", " ").replace("\n", " ")
+    made["content-type"] = "text/plain; charset=us-ascii"
+    lines = [line[:COLUMNS] for line in text.split("\n", LINES)[:LINES]]
+    made.set_payload("\n".join(lines).encode("ascii", "replace").decode("ascii"))
+    try:
+        temporary, permanent = all_failures(made)
+    except Exception:  # noqa: BLE001 - foreign heuristics over foreign text: whatever they raise
+        return [], []
+    return _addresses(temporary), _addresses(permanent)
+
+
+def _addresses(found: frozenset[bytes]) -> list[str]:
+    texts = (octets.decode("ascii", "replace") for octets in found)
+    return sorted(address for text in texts if (address := addresses.first(text)))

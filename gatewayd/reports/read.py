@@ -1,0 +1,123 @@
+"""Read what came back: whichever form it has, one Report.
+
+The first that fits decides:
+
+| order | what                                                       | kind       | by             |
+|-------|------------------------------------------------------------|------------|----------------|
+| 1     | fields of a delivery status, with a recipient              | dsn        | dsn.py         |
+| 2     | fields of feedback, or a complaint in another form         | abuse      | arf.py         |
+| 3     | disposition of a message, vacation notice, challenge       | auto_reply | auto_reply.py  |
+| 4     | signs of a mail system, the form of a bounce in the text   | text       | bounce_text.py |
+| 5     | Auto-Submitted: auto-replied                               | auto_reply | auto_reply.py  |
+| 6     | anything else                                              | other      |                |
+
+What stands inside an attached message is never looked at for 1 to 5: a bounce that a person passes
+on or talks about is no bounce. `read` never raises, and takes time in proportion to the octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gatewayd.reports import arf, auto_reply, bounce_text, dsn, notice, origin
+from gatewayd.reports.notice import Notice
+from gatewayd.reports.parts import Part, header_fields, parse, split
+from gatewayd.reports.report import Kind, Report
+
+
+def read(octets: bytes) -> Report:
+    """What a message that came back says."""
+    message = parse(octets)
+    return _read(_unwrapped(message) or message)
+
+
+def _read(message: Part) -> Report:
+    leaves = tuple(_leaves(message))
+    sender = origin.of(message)
+    said = notice.of(leaves)
+    report = (
+        _delivery_status(message, leaves, sender, said)
+        or arf.read(message, leaves, said.original, sender)
+        or _answer(message)
+        or bounce_text.read(message, sender, said)
+    )
+    if report is None:
+        is_answer = auto_reply.is_likely(message)
+        return Report(kind=Kind.AUTO_REPLY if is_answer else Kind.OTHER, detector="read")
+    return replace(report, original=said.original, message_id=_message_id(said.original))
+
+
+def _unwrapped(message: Part) -> Part | None:
+    """The report that a gateway has attached to a copy of its own header, if it is one."""
+    if message.kind != "multipart/mixed" or not message.parts:
+        return None
+    first = message.parts[0]
+    if first.kind != "message/rfc822":
+        return None
+    inner = parse(first.octets())
+    is_same = all(inner.find(name) == message.find(name) for name in ("from", "subject"))
+    return inner if is_same and origin.of(inner).is_report else None
+
+
+def _leaves(part: Part) -> Iterator[Part]:
+    if not part.parts:
+        yield part
+    for child in part.parts:
+        yield from _leaves(child)
+
+
+def _answer(message: Part) -> Report | None:
+    if message.has("x-failed-recipients") or bounce_text.is_rejection(message):
+        return None
+    if auto_reply.is_receipt(message) or auto_reply.is_certain(message):
+        return Report(kind=Kind.AUTO_REPLY, detector="auto_reply")
+    return None
+
+
+def _delivery_status(
+    message: Part, leaves: tuple[Part, ...], sender: origin.Origin, said: Notice
+) -> Report | None:
+    text = _status_text(message, leaves, sender)
+    if not text:
+        return None
+    about, groups = dsn.groups(text)
+    if not groups:
+        return None
+    only = said.original_to[0] if len(said.original_to) == 1 else ""
+    recipients = [
+        dsn.recipient(group, words=said.about, only_original=only, is_delay=sender.says_delay)
+        for group in groups
+    ]
+    return Report(
+        kind=Kind.DSN,
+        recipients=tuple(recipients),
+        reporting_mta=dsn.mta(about.get("reporting-mta", "")),
+        original_envelope_id=about.get("original-envelope-id", "").strip()[:100],
+        detector="dsn",
+    )
+
+
+def _status_text(message: Part, leaves: tuple[Part, ...], sender: origin.Origin) -> str:
+    """The fields of a delivery status, "" when the message has none of its own."""
+    is_report = message.kind == "multipart/report" or message.kind in dsn.KINDS
+    if not (is_report or sender.is_bounce_like):
+        return ""
+    for part in leaves:
+        if part.kind in dsn.KINDS:
+            text = part.text(limit=1 << 20)
+            if "ecipient" in text:
+                return text
+    for part in leaves:
+        if part.kind in ("text/plain", "application/octet-stream") and dsn.looks_like_status(
+            text := part.text()
+        ):
+            return text
+    return ""
+
+
+def _message_id(original: bytes) -> str:
+    for name, value in header_fields(split(original)[0]):
+        if name == "message-id":
+            return value[:998].decode("utf-8", "replace").strip()
+    return ""
