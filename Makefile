@@ -2,13 +2,14 @@
 # make test  runs every check and test
 # make bench  measures how fast it accepts and delivers
 # make faults  kills the daemon 20 times at every fail point, and takes its power away 50 times
+# make fuzz  gives every parser five minutes of inputs that nobody has thought of
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: run test check bench faults format lock clean
+.PHONY: run test check bench faults fuzz format lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/gatewayd localserve $(ARGS)
@@ -28,6 +29,9 @@ bench: $(VENV)/.dev
 faults: $(VENV)/.dev
 	GATEWAYD_KILLS=20 GATEWAYD_LOSSES=50 $(BIN)/pytest -n auto \
 	  tests/system/test_faults.py tests/system/test_power_loss.py $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
