@@ -67,6 +67,24 @@ _ADDRESSES = (
 _LOCKED = lock_to_change(
     _ALL.where(recipients.c.queue_id == bindparam("id")).order_by(recipients.c.recipient_id)
 )
+_BEFORE = (
+    select(recipients.c.recipient_id)
+    .where(
+        recipients.c.state == QUEUED,
+        recipients.c.lane == bindparam("of"),
+        recipients.c.due_at < bindparam("due"),
+    )
+    .limit(bindparam("count"))
+)
+# The last to be due are those that were deferred last, and the index ends with them.
+_DEFERRED = (
+    select(recipients.c.reason, recipients.c.attempts, recipients.c.updated_at)
+    .where(recipients.c.state == QUEUED, recipients.c.lane == bindparam("of"))
+    .order_by(
+        recipients.c.lane.desc(), recipients.c.due_at.desc(), recipients.c.recipient_id.desc()
+    )
+    .limit(bindparam("count"))
+)
 _COUNT = select(recipients.c.state, func.count().label("recipients")).group_by(recipients.c.state)
 _OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == QUEUED)
 _DEPTH = select(func.count()).where(recipients.c.state == QUEUED)
@@ -125,6 +143,19 @@ def change(
         values["attempts"] = attempts
     for some in chunks(sorted(ids)):
         tx.execute(update(recipients).where(recipients.c.recipient_id.in_(some)).values(**values))
+
+
+def count_before(tx: Tx, lane: str, due_at: dt.datetime, *, limit: int) -> int:
+    """How many queued recipients of a lane are due before then; counted up to `limit`."""
+    rows = tx.execute(_BEFORE, {"of": lane, "due": due_at, "count": limit})
+    return len(rows.scalars().all())
+
+
+def last_deferral(tx: Tx, lane: str, *, looked_at: int = 50) -> tuple[dt.datetime, str] | None:
+    """When the latest of a lane's recipients was deferred, and why, as far as the last ones say."""
+    rows = tx.execute(_DEFERRED, {"of": lane, "count": looked_at})
+    tried = [(row.updated_at, row.reason) for row in rows if row.attempts]
+    return max(tried, default=None)
 
 
 def count_by_state(tx: Tx) -> dict[str, int]:

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId, TokenId
 from gatewayd.store import (
     claims,
+    events,
     idempotency,
     mailboxes,
     messages,
@@ -44,6 +45,13 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "recipients.of_messages": lambda tx: recipients.of_messages(tx, [Q]),
     "recipients.locked": lambda tx: recipients.locked(tx, Q),
     "recipients.depth": recipients.depth,
+    "recipients.count_before": lambda tx: recipients.count_before(tx, "m", NOW, limit=10),
+    "recipients.last_deferral": lambda tx: recipients.last_deferral(tx, "m"),
+    "events.of_message": lambda tx: events.of_message(tx, Q),
+    "events.of_message_by_type": lambda tx: events.of_message_by_type(tx, Q, ["x"], limit=9),
+    "events.of_mailbox": lambda tx: events.of_mailbox(tx, M, after=0, limit=9),
+    "events.is_owned": lambda tx: events.is_owned(tx, Q, M),
+    "events.before": lambda tx: events.before(tx, NOW),
     "claims.due": lambda tx: claims.due(tx, "m", limit=10),
     "claims.lease": lambda tx: claims.lease(tx, {A: (Q, [R])}, until=NOW),
     "claims.still_ours": lambda tx: claims.still_ours(tx, [A], until=NOW),
