@@ -1,0 +1,68 @@
+"""DSNs owed to submitters: table and statements.
+
+An outbox: a row is written with the state that the submitter wants to hear of, and removed in the
+transaction that puts the DSN into the queue. So none is lost, and none is sent twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from gatewayd.ids import QueueId, RecipientId
+from gatewayd.store.chunks import chunks
+from gatewayd.store.database import Tx
+from gatewayd.store.dialect import lock_to_claim
+from gatewayd.store.schema import notices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeRow:
+    """One recipient whose submitter is to be told.
+
+    action: failed, delayed, delivered, relayed or expanded (RFC 3464 2.3.3).
+    data: of the event that is told.
+    """
+
+    notice_id: str
+    queue_id: QueueId
+    recipient_id: RecipientId
+    action: str
+    data: dict[str, Any]
+    created_at: dt.datetime
+
+
+_INSERT = insert(notices)
+_OLDEST = lock_to_claim(select(*notices.c).order_by(notices.c.notice_id).limit(bindparam("count")))
+_OF_MESSAGES = select(notices.c.recipient_id, notices.c.action).where(
+    notices.c.queue_id.in_(bindparam("ids", expanding=True))
+)
+_REMOVE = delete(notices).where(notices.c.notice_id.in_(bindparam("ids", expanding=True)))
+
+
+def add(tx: Tx, rows: Sequence[NoticeRow]) -> None:
+    if rows:
+        tx.execute(_INSERT, [asdict(row) for row in rows])
+
+
+def take(tx: Tx, limit: int) -> list[NoticeRow]:
+    """The oldest, kept from every other node until this transaction ends; none that others hold."""
+    return [NoticeRow(**row._mapping) for row in tx.execute(_OLDEST, {"count": limit})]
+
+
+def waiting(tx: Tx, ids: Collection[QueueId]) -> set[tuple[RecipientId, str]]:
+    """Recipient and action of what is owed about these messages."""
+    found: set[tuple[RecipientId, str]] = set()
+    for some in chunks(sorted(ids)):
+        rows = tx.execute(_OF_MESSAGES, {"ids": some})
+        found.update((row.recipient_id, row.action) for row in rows)
+    return found
+
+
+def remove(tx: Tx, ids: Collection[str]) -> None:
+    for some in chunks(sorted(ids)):
+        tx.execute(_REMOVE, {"ids": some})
