@@ -122,10 +122,10 @@ def extended_text(octets: bytes) -> None:
 
 def command(octets: bytes) -> None:
     text = octets.decode("utf-8", "surrogateescape")
-    with contextlib.suppress(Rejected, AddressSyntaxError):
+    with contextlib.suppress(Rejected, Refused):
         mail = parse_mail(text)
         assert not any(character < " " for character in str(mail.reverse_path))
-    with contextlib.suppress(Rejected, AddressSyntaxError):
+    with contextlib.suppress(Rejected, Refused):
         recipient = parse_rcpt(text, smtputf8=True)
         assert not any(character < " " for character in str(recipient.forward_path))
     parse_chunk(text)
