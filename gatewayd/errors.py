@@ -73,6 +73,8 @@ class Code(enum.Enum):
     STORAGE_FULL = ("storage_full", "4.3.1")
     NO_ROUTE = ("no_route", "4.3.5")
     UNAVAILABLE = ("unavailable", "4.3.0")
+    # What comes back
+    REPORT_TOO_EARLY = ("report_too_early", "4.5.0")
     # Operators and readers of resources
     NOT_FOUND = ("not_found", "5.1.0")
     CONFLICT = ("conflict", "5.5.1")

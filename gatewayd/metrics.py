@@ -119,8 +119,12 @@ class Metrics:
         self.outbound_messages_bounced = count(
             "outbound_messages_bounced_total", "Recipients that came back, by class.", "type"
         )
-        self.bounce_reports = count("bounce_reports_total", "Reports taken in.")
-        self.bounce_rejected = count("bounce_rejected_total", "Reports refused as not ours.")
+        for klass in ("permanent", "transient", "unknown"):
+            self.outbound_messages_bounced.labels(type=klass)
+        self.bounce_reports = count("bounce_reports_total", "Reports and complaints taken in.")
+        self.bounce_rejected = count(
+            "bounce_rejected_total", "Returned messages refused, or not recognised."
+        )
         self.bounce_suppressions = count(
             "bounce_suppressions_total", "Addresses suppressed by a report or a reply."
         )
@@ -191,6 +195,26 @@ class Metrics:
     def recipients_expired(self, recipients: int) -> None:
         """Count recipients whose tries or time are spent."""
         self.outbound_messages_failed.labels(reason="expired").inc(recipients)
+
+    def report_taken(self) -> None:
+        """Count a report or complaint, once what it says is durable; replays too."""
+        self.bounce_reports.inc()
+
+    def report_rejected(self) -> None:
+        """Count a returned message that was refused, or not recognised."""
+        self.bounce_rejected.inc()
+
+    def recipient_bounced(self, klass: str) -> None:
+        """Count a recipient that came back; permanent, transient or unknown."""
+        self.outbound_messages_bounced.labels(type=klass).inc()
+
+    def recipients_proved(self, recipients: int) -> None:
+        """Count recipients in doubt of which a report says that the next hop has them."""
+        self.outbound_messages_sent.inc(recipients)
+
+    def addresses_suppressed(self, addresses: int) -> None:
+        """Count addresses that a report or a reply has put on the list."""
+        self.bounce_suppressions.inc(addresses)
 
     def render(self) -> bytes:
         """All of them as text of the Prometheus exposition format 0.0.4."""

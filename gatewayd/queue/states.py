@@ -21,9 +21,13 @@
 | queued    | retried             | queued    | an operator does not want to wait                 |
 | delivered | bounced             | bounced   | a report came back                                |
 | in_doubt  | bounced             | bounced   | a report proves the hand-over                     |
+| in_doubt  | delivered           | delivered | the same: the next hop still has it, or passed it |
+| queued    | bounced             | bounced   | a report came before the outcome, or instead of   |
+| claimed   | bounced             | bounced   | one, of an attempt that had come to the dot       |
 
 Whatever stands in no row is not legal. An operator's verb on a claimed recipient is refused (409):
-a worker owns it. The delivered stay delivered but for a report.
+a worker owns it. The delivered stay delivered but for a report. What may be believed of a report is
+the table of `bounces/decide.py`.
 """
 
 from __future__ import annotations
@@ -67,12 +71,15 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.QUEUED, Event.HELD): State.HELD,
     (State.QUEUED, Event.CANCELLED): State.CANCELLED,
     (State.QUEUED, Event.RETRIED): State.QUEUED,
+    (State.QUEUED, Event.BOUNCED): State.BOUNCED,
     (State.CLAIMED, Event.DELIVERED): State.DELIVERED,
     (State.CLAIMED, Event.DEFERRED): State.QUEUED,
     (State.CLAIMED, Event.RELEASED): State.QUEUED,
     (State.CLAIMED, Event.FAILED): State.FAILED,
     (State.CLAIMED, Event.EXPIRED): State.EXPIRED,
     (State.CLAIMED, Event.IN_DOUBT): State.IN_DOUBT,
+    (State.CLAIMED, Event.BOUNCED): State.BOUNCED,
+    (State.IN_DOUBT, Event.DELIVERED): State.DELIVERED,
     (State.IN_DOUBT, Event.RETRIED): State.QUEUED,
     (State.IN_DOUBT, Event.EXPIRED): State.EXPIRED,
     (State.IN_DOUBT, Event.CANCELLED): State.CANCELLED,

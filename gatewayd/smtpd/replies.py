@@ -20,6 +20,7 @@
 | storage_full                   | 452 4.3.1 | RFC 5321 4.5.3.1.10                                |
 | no_route                       | 451 4.3.5 | the operator must act                              |
 | unavailable, any fault of ours | 451 4.3.0 | nobody's mail bounces because we are broken        |
+| report_too_early               | 451 4.5.0 | the outcome will be known when it comes again      |
 
 The first word of the text is the code, the same word that HTTP clients get. Every reply has an
 enhanced status but the greeting, EHLO and 3yz (RFC 2034 4). No reply repeats what a client sent
@@ -67,6 +68,7 @@ TABLE: Final[Mapping[Code, tuple[int, str]]] = MappingProxyType(
         Code.STORAGE_FULL: (452, "4.3.1"),
         Code.NO_ROUTE: (451, "4.3.5"),
         Code.UNAVAILABLE: (451, "4.3.0"),
+        Code.REPORT_TOO_EARLY: (451, "4.5.0"),
     }
 )
 # Refusals of operators' and readers' requests, which have no SMTP.

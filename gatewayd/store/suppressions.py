@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
@@ -39,6 +39,11 @@ _FIND = select(*suppressions.c).where(
 _ANY = select(suppressions.c.scope).where(_LIVE).limit(1)
 _REMOVE = delete(suppressions).where(
     suppressions.c.scope == bindparam("of"), suppressions.c.address_key == bindparam("key")
+)
+_SEEN = (
+    update(suppressions)
+    .where(suppressions.c.scope == bindparam("of"), suppressions.c.address_key == bindparam("key"))
+    .values(last_seen_at=bindparam("now"))
 )
 
 
@@ -78,6 +83,33 @@ def put(tx: Tx, row: SuppressionRow) -> None:
             },
         )
     )
+
+
+def put_all(tx: Tx, rows: Sequence[SuppressionRow]) -> None:
+    """As `put`, for rows of which no two have the same scope and key."""
+    if not rows:
+        return
+    statement = tx.insert(suppressions)
+    new = statement.excluded
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["scope", "address_key"],
+            set_={
+                "reason": new.reason,
+                "source": new.source,
+                "last_seen_at": new.last_seen_at,
+                "expires_at": new.expires_at,
+            },
+        ),
+        [asdict(row) for row in rows],
+    )
+
+
+def seen(tx: Tx, pairs: Collection[tuple[str, str]]) -> None:
+    """Note that rows with this (scope, key) had cause to be there again."""
+    if pairs:
+        values = [{"of": scope, "key": key, "now": tx.now} for scope, key in sorted(pairs)]
+        tx.execute(_SEEN, values)
 
 
 def remove(tx: Tx, *, scope: str, key: str) -> bool:

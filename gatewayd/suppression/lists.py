@@ -3,19 +3,66 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gatewayd.clock import Clock
 from gatewayd.errors import Code, Refused
 from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
-from gatewayd.ids import MailboxId
+from gatewayd.ids import MailboxId, QueueId, RecipientId
 from gatewayd.mail.address import Address, AddressSyntaxError
 from gatewayd.store import suppressions
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.suppressions import ALL, SuppressionRow
 from gatewayd.suppression.key import key
+from gatewayd.suppression.rules import Why
 
 FRESH_S = 1.0  # how long "there is none" is believed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A recipient to whom no more is written, because of what a host or a person said.
+
+    source: how we know, such as `smtp` or `dsn`.
+    expires_at: None for never.
+    """
+
+    mailbox_id: MailboxId
+    queue_id: QueueId
+    recipient_id: RecipientId
+    address: Address
+    why: Why
+    source: str
+    expires_at: dt.datetime | None
+
+
+def suppress(tx: Tx, causes: Sequence[Cause]) -> int:
+    """Suppress recipients, each for its mailbox, with the events; how many are new on the list.
+
+    One that is on it already stays as it is, an operator's own words too, and was seen again; but
+    the cause that holds longer wins.
+    """
+    if not causes:
+        return 0
+    there = suppressions.find(tx, [(one.mailbox_id, key(one.address)) for one in causes])
+    rows: dict[tuple[str, str], SuppressionRow] = {}
+    seen: set[tuple[str, str]] = set()
+    events: list[Event] = []
+    for one in causes:
+        at = (one.mailbox_id, key(one.address))
+        before = rows.get(at) or there.get(at)
+        if before is not None and not _holds_longer(one, before):
+            seen.add(at)
+            continue
+        rows[at] = _row(one, at, tx.now)
+        if before is None:
+            events.append(_caused(one))
+    suppressions.put_all(tx, list(rows.values()))
+    suppressions.seen(tx, seen)
+    record.append(tx, events)
+    return len(events)
 
 
 class Suppressions:
@@ -107,6 +154,35 @@ class Suppressions:
         wanted = key(address)
         found = await self._database.read(lambda tx: suppressions.find(tx, [(mailbox_id, wanted)]))
         return bool(found)
+
+
+def _holds_longer(cause: Cause, row: SuppressionRow) -> bool:
+    if row.expires_at is None:
+        return False
+    return cause.expires_at is None or cause.expires_at > row.expires_at
+
+
+def _row(cause: Cause, at: tuple[str, str], now: dt.datetime) -> SuppressionRow:
+    scope, address_key = at
+    return SuppressionRow(
+        scope=scope, address_key=address_key, address=str(cause.address), reason=cause.why.value,
+        source=cause.source, first_seen_at=now, last_seen_at=now, expires_at=cause.expires_at,
+    )  # fmt: skip
+
+
+def _caused(cause: Cause) -> Event:
+    return Event(
+        type=EventType.SUPPRESSION_ADDED,
+        mailbox_id=cause.mailbox_id,
+        queue_id=cause.queue_id,
+        recipient_id=cause.recipient_id,
+        data={
+            "address": str(cause.address),
+            "reason": cause.why.value,
+            "source": cause.source,
+            "scope": cause.mailbox_id,
+        },
+    )
 
 
 def _parse(address: str) -> Address:

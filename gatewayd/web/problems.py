@@ -76,6 +76,8 @@ TABLE: Final[Mapping[Code, Row]] = {
     Code.STORAGE_FULL: Row(507, "No space left", 60),
     Code.NO_ROUTE: Row(503, "No way to deliver is configured", 60),
     Code.UNAVAILABLE: Row(503, "Not available now", 5),
+    # What comes back
+    Code.REPORT_TOO_EARLY: Row(409, "The outcome is not known yet", 300),
     # Operators and readers of resources
     Code.NOT_FOUND: Row(404, "Not found"),
     Code.CONFLICT: Row(409, "Not possible in this state"),

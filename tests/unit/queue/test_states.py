@@ -31,6 +31,9 @@ in_doubt  retried   queued
 in_doubt  expired   expired
 in_doubt  cancelled cancelled
 in_doubt  bounced   bounced
+in_doubt  delivered delivered
+queued    bounced   bounced
+claimed   bounced   bounced
 held      released  queued
 held      retried   queued
 held      cancelled cancelled
