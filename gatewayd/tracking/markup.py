@@ -16,7 +16,8 @@ expression without backtracking, linear in the octets whatever they are.
 The last row is where a scanner without a tree cannot know how to read on; nothing behind it is
 changed.
 
-The pixel goes before the last `</body>`, else to the end of what was scanned. An `img` makes a
+The pixel goes before the last `</body>`, else to the end, else behind the last text that was
+scanned. An `img` makes a
 parser open again the formatting elements that were left open (HTML 13.2.4.3), and the document
 would change by more than the pixel. So if one may be open, and no text stands right before the
 place, the pixel follows the last text before it: that text has opened them already.
@@ -25,7 +26,6 @@ place, the pixel follows the last text before it: that text has opened them alre
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 
 _WS = rb"\t\n\x0c\r "
@@ -40,7 +40,7 @@ _TOKEN = re.compile(
     rb"|!--(?:-?>|(?:[^-]++|-(?!-!?>))*+(?:--!?>|(\Z)))"
     rb"|(!\[CDATA\[)[^>]*+>?+"
     rb"|[!?][^>]*+>?+"
-    rb"|/>|/[^a-zA-Z>][^>]*+>?+"
+    rb"|/>|/[^a-zA-Z>][^>]*+>?+|/\Z"
     rb")"
 )
 _HREF = re.compile(
@@ -97,14 +97,34 @@ def scan(octets: bytes) -> Markup:
     return _Scan(octets).run()
 
 
+class _Open:
+    """How many elements of some kinds are open, as far as tags tell."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[bytes, int] = {}
+        self._all = 0
+
+    def __bool__(self) -> bool:
+        return self._all > 0
+
+    def add(self, name: bytes) -> None:
+        self._by_name[name] = self._by_name.get(name, 0) + 1
+        self._all += 1
+
+    def remove(self, name: bytes) -> None:
+        if self._by_name.get(name):
+            self._by_name[name] -= 1
+            self._all -= 1
+
+
 class _Scan:
     """One pass over a document. What it counts says how a parser would take an `img` here."""
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
         self._found = Markup()
-        self._formatting: Counter[bytes] = Counter()
-        self._foreign: Counter[bytes] = Counter()
+        self._formatting = _Open()
+        self._foreign = _Open()
         self._tables = 0
         self._templates = 0
         self._odd = 0
@@ -123,9 +143,12 @@ class _Scan:
             if after < 0:
                 break
             at = after
-        self._found.pixel_at = self._body_end
-        if self._body_end is None:
+        if self._body_end is not None:
+            self._found.pixel_at = self._body_end
+        elif token is None:
             self._found.pixel_at = self._place(start, follows_text=start > at)
+        else:
+            self._found.pixel_at = self._text_end
         return self._found
 
     def _text(self, start: int, end: int) -> None:
@@ -178,23 +201,25 @@ class _Scan:
 
     def _count(self, name: bytes, attributes: bytes) -> None:
         if name in _FORMATTING:
-            self._formatting[name] += 1
+            self._formatting.add(name)
         elif name == b"table":
             self._tables += 1
         elif name == b"template":
             self._templates += 1
         elif name in _ODD:
             self._odd += 1
+            if name == b"frameset":  # there may be no body at all
+                self._body_end = self._text_end = None
         elif not _SELF_CLOSING.search(attributes):
-            self._foreign[name] += 1
+            self._foreign.add(name)
 
     def _end_tag(self, name: bytes, start: int, *, follows_text: bool) -> None:
         if name == b"body":
             self._body_end = self._place(start, follows_text=follows_text)
         elif name in _FORMATTING:
-            self._formatting -= Counter((name,))
+            self._formatting.remove(name)
         elif name in _FOREIGN:
-            self._foreign -= Counter((name,))
+            self._foreign.remove(name)
         elif name == b"table":
             self._tables = max(0, self._tables - 1)
         elif name == b"template":

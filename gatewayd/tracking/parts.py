@@ -25,6 +25,7 @@ from gatewayd.mail.header import HeaderSection
 from gatewayd.mail.structure import MAX_BOUNDARY, MAX_NESTING, MAX_PART_HEADER
 
 _DELIMITER = re.compile(rb"(?:\A|(?<=\r\n))--([^\r\n]*+)(?:\r\n|\Z)")
+_HEADER_END = re.compile(rb"\r\n(?:\r\n|(--))")
 _PARAMETER = re.compile(
     rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^;]*+))', re.DOTALL
 )
@@ -126,13 +127,13 @@ def _part(leaf: tuple[int, _Entity], end: int) -> HtmlPart | None:
 
 def _enter(body: bytes, at: int) -> tuple[int, _Entity]:
     """Where the content of the part whose header starts here begins, and what it is."""
-    if body.startswith(b"\r\n", at):
-        return at + 2, _OPAQUE
-    end = body.find(b"\r\n\r\n", at, at + MAX_PART_HEADER)
+    end = _HEADER_END.search(body, at - 2, at + MAX_PART_HEADER)
     # A line of dashes in a header may be a delimiter; the walk goes on to see it.
-    if end < 0 or body.startswith(b"--", at) or body.find(b"\r\n--", at, end) >= 0:
+    if end is None or end[1]:
         return at, _OPAQUE
-    return end + 4, _read(HeaderSection(body[at : end + 2]))
+    if end.start() < at:
+        return end.end(), _OPAQUE
+    return end.end(), _read(HeaderSection(body[at : end.start() + 2]))
 
 
 def _read(header: HeaderSection) -> _Entity:

@@ -20,12 +20,11 @@ whatever it holds, and everything is linear in its octets.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gatewayd.mail.header import HeaderSection
+from gatewayd.mail.header import MAX_LINE, HeaderSection
 from gatewayd.tracking import charset, markup, parts, splice, target
 from gatewayd.tracking.charset import Text
 from gatewayd.tracking.markup import Link, Markup
@@ -34,9 +33,11 @@ from gatewayd.tracking.splice import Edit, Template
 
 MAX_OPEN_URL = 900  # octets, so that it fits in a line
 
+_IMAGE = "<img"
 _PIXEL = 0  # of the addresses; clicks follow
 _ARMOR = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+_ESCAPED = re.compile("[^ !#-&(-;=?-~]")  # what is not safe in an attribute, but for `&`
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class _Compiler:
             return None
         found = markup.scan(text.view)
         edits = self._links(text, found.links) if self._clicks else []
-        if (pixel := self._pixel(text, found)) is not None:
+        if (pixel := self._pixel(part, text, found)) is not None:
             edits.append(pixel)
             edits.sort(key=lambda edit: edit.start)
         if not edits:
@@ -165,29 +166,44 @@ class _Compiler:
             )
         return edits
 
-    def _pixel(self, text: Text, found: Markup) -> Edit | None:
+    def _pixel(self, part: HtmlPart, text: Text, found: Markup) -> Edit | None:
         sources = (target.read(source.decode("latin-1"), None) for source in found.sources)
         if any(source is not None and self._is_ours(source) for source in sources):
             self._wants_pixel = False
         if not self._wants_pixel or found.pixel_at is None:
             return None
+        if not _has_room(part, text.view, found.pixel_at):
+            return None
         self._wants_pixel = False
         self.has_pixel = True
         at = found.pixel_at * text.unit
+        attributes = ' width="1" height="1" alt="" style="border:0"'
         return Edit(
             at=at,
             start=at,
             end=at,
             link=_PIXEL,
-            ahead=text.encode("<img"),
-            gap=text.encode(" "),
-            before=text.encode('src="'),
+            ahead=text.encode(_IMAGE),
+            before=text.encode(' src="'),
             after=text.encode('"'),
-            behind=text.encode('width="1" height="1" alt="" style="border:0">'),
+            behind=(text.encode(attributes), text.encode(">")),
         )
 
 
+def _has_room(part: HtmlPart, view: bytes, at: int) -> bool:
+    """Whether a tag that may be broken inside fits in a line (RFC 5322 2.1.1)."""
+    if part.encoding is not Encoding.IDENTITY:
+        return True
+    end = view.find(b"\r\n", at)
+    run = (len(view) if end < 0 else end) - at
+    column = at - view.rfind(b"\n", 0, at) - 1
+    return column + len(_IMAGE) <= MAX_LINE and run < MAX_LINE
+
+
 def _escape(address: str) -> str:
+    address = address.replace("&", "&amp;")
+    if _ESCAPED.search(address) is None:
+        return address
     if _CONTROL.search(address):
         raise ValueError("a control character in an address of tracking")
-    return html.escape(address).encode("ascii", "xmlcharrefreplace").decode("ascii")
+    return _ESCAPED.sub(lambda match: f"&#{ord(match[0])};", address)

@@ -5,10 +5,14 @@
 | http and https with a host, in any case, white space around  | yes     |
 | mailto, tel, javascript, data, cid, any other scheme         | no      |
 | relative, `//host/`, `#anchor`, empty                        | no      |
-| with a placeholder: `{{x}}` `{x}` `${x}` `*|X|*` `%%x%%` `%x%` `<% x %>` `[[x]]` | no |
+| with a placeholder, as below                                 | no      |
 | one of our own: open, click, unsubscribe                     | no      |
 | with a control character, or longer than 2048 characters     | no      |
 | a query that is not ASCII and cannot be told in the charset  | no      |
+
+What a template engine has left, or what one further on is to fill in, is known by its marks:
+`{{x}}` `{x}` `${x}` `{% x %}` `<%= x %>` `*|X|*` `%%x%%` `%x.y%` `[[x]]`, and `[x]` behind a slash
+or an equals sign. `list[]=1` and `f[name]=x` are not taken for one.
 
 Character references are read as in an attribute (HTML 13.2.5.73): `&copy=1` stays what it is. White
 space around the address and line ends and tabs inside it are no part of it (URL 4.4).
@@ -26,11 +30,13 @@ MAX_URL = 2048  # characters; what proxies and mail scanners commonly take
 
 _REFERENCE = re.compile(r"&(?:#(?:[xX][0-9a-fA-F]+|[0-9]+);?|([A-Za-z][A-Za-z0-9]*)(;?))(?=(=?))")
 _AROUND = "".join(map(chr, range(0x21)))
+_ASCII = "".join(map(chr, range(0x20, 0x7F)))
 _INSIDE = str.maketrans("", "", "\t\n\r")
-_WEB = re.compile(r"https?://[^/\\?#:@\s]", re.IGNORECASE)
+_WEB = re.compile(r"https?://[^/\\?#:@\s][^/\\?#\s]*+(?:[/?#]|\Z)", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
 _PLACEHOLDER = re.compile(
-    r"[{}<>]|%7b%7b|\*\||%%|\[\[|%(?![0-9a-f]{2})[a-z_][\w.-]*%", re.IGNORECASE
+    r"[{}<>]|%7b%7b|\*\||%%|\[\[|[/=]\[[a-z_][\w .-]*\]|%(?![0-9a-f]{2})[a-z_][\w.-]*%",
+    re.IGNORECASE,
 )
 _OURS_SOMEWHERE = (
     r"https?://[^?#]*/(?:track/(?:open/[\w-]+\.gif|click/[\w-]+\?)|unsubscribe/[\w-]+$)"
@@ -84,10 +90,4 @@ def _with_query(url: str, codec: str | None) -> str | None:
         octets = query.encode(codec)
     except UnicodeError:
         return None
-    return (
-        before
-        + mark
-        + quote(octets, safe="".join(map(chr, range(0x21, 0x7F))))
-        + hash_mark
-        + fragment
-    )
+    return before + mark + quote(octets, safe=_ASCII) + hash_mark + fragment
