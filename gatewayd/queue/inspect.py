@@ -8,73 +8,32 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from gatewayd.errors import Code, Refused
 from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
 from gatewayd.events.wakeup import Wakeup
-from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
+from gatewayd.ids import MailboxId, QueueId, RecipientId
 from gatewayd.mail.address import AddressSyntaxError, ForwardPath
-from gatewayd.queue import states
+from gatewayd.queue import states, views
+from gatewayd.queue.explain import Explanation
+from gatewayd.queue.explain import explain as explained
+from gatewayd.queue.facts import COUNTED, Known, Waiting
 from gatewayd.queue.states import Event as Happening
 from gatewayd.queue.states import State
-from gatewayd.store import claims, events, mailboxes, messages, recipients
-from gatewayd.store.claims import AttemptRow
+from gatewayd.queue.views import AttemptView, MessageView
+from gatewayd.store import claims, events, messages, recipients, suppressions
 from gatewayd.store.database import Database, Tx
-from gatewayd.store.events import EventRow
 from gatewayd.store.messages import MessageFilter, MessageRow
 from gatewayd.store.recipients import RecipientRow
+from gatewayd.store.suppressions import ALL, SuppressionRow
+from gatewayd.suppression.key import key
 
-ATTEMPTS_SHOWN = 100
+__all__ = ["Explanation", "Inspector", "MessageView", "Moved", "Page", "Wanted"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientView:
-    """One recipient as a reader sees it."""
-
-    recipient_id: RecipientId
-    address: str
-    state: State
-    attempts: int
-    next_attempt_at: dt.datetime | None
-    delivered_at: dt.datetime | None
-    last_reply: str | None
-    updated_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptView:
-    """One attempt as a reader sees it; `marked`: the final dot may have been written."""
-
-    attempt_id: AttemptId
-    next_hop: str
-    phase: str
-    tls: str
-    transcript: str
-    started_at: dt.datetime
-    ended_at: dt.datetime | None
-    marked: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageView:
-    """One message as a reader sees it."""
-
-    queue_id: QueueId
-    mailbox: str
-    door: str
-    accepted_at: dt.datetime
-    subject: str
-    message_id: str
-    size_octets: int
-    sandbox: bool
-    tags: tuple[str, ...]
-    metadata: dict[str, str]
-    reverse_path: str
-    recipients: tuple[RecipientView, ...]
-    attempts: tuple[AttemptView, ...]
+EVENTS_READ: Final = 5000  # a hundred recipients, each tried ten times, with what came back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +42,6 @@ class Page:
 
     items: tuple[MessageView, ...]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """One answer to "what happened to my mail": a sentence, the facts, what to do."""
-
-    message: MessageView
-    summary: str
-    lines: tuple[str, ...]
-    events: tuple[EventRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +80,28 @@ class Inspector:
         Raises:
             Refused: not_found.
         """
-        return await self._database.read(lambda tx: _view(tx, _find(tx, queue_id, mailbox_id)))
+        return await self._database.read(
+            lambda tx: views.message(tx, _find(tx, queue_id, mailbox_id))
+        )
+
+    async def attempts(
+        self, queue_id: QueueId, mailbox_id: MailboxId | None
+    ) -> tuple[AttemptView, ...]:
+        """The attempts of a message, with their recipients and transcripts.
+
+        Raises:
+            Refused: not_found.
+        """
+
+        def work(tx: Tx) -> tuple[AttemptView, ...]:
+            _find(tx, queue_id, mailbox_id)
+            return views.attempts(
+                claims.of_messages(tx, [queue_id]).get(queue_id, []),
+                recipients.of_messages(tx, [queue_id]).get(queue_id, []),
+                events.of_message_by_type(tx, queue_id, views.OUTCOMES, limit=EVENTS_READ),
+            )
+
+        return await self._database.read(work)
 
     async def messages(
         self, wanted: Wanted, *, mailbox_id: MailboxId | None, cursor: str | None, limit: int
@@ -153,7 +123,7 @@ class Inspector:
             rows = messages.newest_first(tx, chosen, before=before, limit=limit + 1)
             shown = rows[:limit]
             return Page(
-                items=tuple(_views(tx, shown)),
+                items=tuple(views.messages(tx, shown)),
                 next_cursor=shown[-1].queue_id if len(rows) > limit else None,
             )
 
@@ -167,13 +137,18 @@ class Inspector:
         """
 
         def work(tx: Tx) -> Explanation:
-            view = _view(tx, _find(tx, queue_id, mailbox_id))
-            lines = tuple(_sentence(recipient, tx.now) for recipient in view.recipients)
-            return Explanation(
-                message=view,
-                summary=_summary(view),
-                lines=lines,
-                events=tuple(events.of_message(tx, queue_id)),
+            row = _find(tx, queue_id, mailbox_id)
+            owed = recipients.of_messages(tx, [queue_id]).get(queue_id, [])
+            return explained(
+                Known(
+                    message=views.message(tx, row),
+                    recipients=owed,
+                    attempts=claims.of_messages(tx, [queue_id]).get(queue_id, []),
+                    events=events.of_message(tx, queue_id, limit=EVENTS_READ),
+                    now=tx.now,
+                    waiting=_waiting(tx, owed),
+                    suppressed=_suppressed(tx, row, owed),
+                )
             )
 
         return await self._database.read(work)
@@ -257,101 +232,44 @@ def _find(tx: Tx, queue_id: QueueId, mailbox_id: MailboxId | None) -> MessageRow
     return row
 
 
-def _view(tx: Tx, row: MessageRow) -> MessageView:
-    (view,) = _views(tx, [row])
-    made = claims.of_messages(tx, [row.queue_id]).get(row.queue_id, [])
-    return replace(view, attempts=tuple(_attempt(one) for one in made[-ATTEMPTS_SHOWN:]))
-
-
-def _views(tx: Tx, rows: Sequence[MessageRow]) -> list[MessageView]:
-    """Views without attempts, by one statement per table."""
-    owners = mailboxes.by_ids(tx, {row.mailbox_id for row in rows}) if rows else {}
-    owed = recipients.of_messages(tx, {row.queue_id for row in rows})
-    return [
-        MessageView(
-            queue_id=row.queue_id,
-            mailbox=owners[row.mailbox_id].address if row.mailbox_id in owners else "",
-            door=row.door,
-            accepted_at=row.accepted_at,
-            subject=row.subject,
-            message_id=row.message_id,
-            size_octets=row.size_octets,
-            sandbox=row.sandbox,
-            tags=tuple(row.tags),
-            metadata=row.metadata,
-            reverse_path=row.reverse_path,
-            recipients=tuple(_recipient(one) for one in owed.get(row.queue_id, [])),
-            attempts=(),
-        )
-        for row in rows
+def _waiting(tx: Tx, owed: Sequence[RecipientRow]) -> Waiting:
+    """The queue around a message, when some of it is due."""
+    due = [
+        (one.due_at, one.lane)
+        for one in owed
+        if one.state == State.QUEUED and one.due_at is not None and one.due_at <= tx.now
     ]
-
-
-def _recipient(row: RecipientRow) -> RecipientView:
-    state = State(row.state)
-    said = " ".join(str(part) for part in (row.reply_code, row.reply_status, row.reason) if part)
-    return RecipientView(
-        recipient_id=row.recipient_id,
-        address=row.forward_path,
-        state=state,
-        attempts=row.attempts,
-        next_attempt_at=row.due_at if state in (State.QUEUED, State.IN_DOUBT) else None,
-        delivered_at=row.delivered_at,
-        last_reply=said or None,
-        updated_at=row.updated_at,
+    if not due:
+        return Waiting()
+    due_at, lane = min(due)
+    return Waiting(
+        before=recipients.count_before(tx, lane, due_at, limit=COUNTED),
+        trouble=recipients.last_deferral(tx, lane),
     )
 
 
-def _attempt(row: AttemptRow) -> AttemptView:
-    return AttemptView(
-        attempt_id=row.attempt_id,
-        next_hop=row.next_hop,
-        phase=row.phase,
-        tls=row.tls,
-        transcript=row.transcript,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        marked=row.marker_at is not None,
-    )
+def _suppressed(
+    tx: Tx, row: MessageRow, owed: Sequence[RecipientRow]
+) -> dict[RecipientId, SuppressionRow]:
+    """What keeps new mail of the mailbox from these recipients, by one statement."""
+    keys = {one.recipient_id: _key(one.forward_path) for one in owed}
+    found = suppressions.find(tx, [(row.mailbox_id, key) for key in keys.values()]) if keys else {}
+    rows = {
+        recipient_id: found.get((row.mailbox_id, key)) or found.get((ALL, key))
+        for recipient_id, key in keys.items()
+    }
+    return {recipient_id: one for recipient_id, one in rows.items() if one is not None}
+
+
+def _key(forward_path: str) -> str:
+    """What the list knows an address by; text that is none is nobody's."""
+    try:
+        return key(ForwardPath.parse(forward_path).address)
+    except AddressSyntaxError:
+        return forward_path
 
 
 def _why_not(row: RecipientRow, happening: Happening) -> str:
     if State(row.state) is State.CLAIMED:
         return f"{row.forward_path} is being delivered at this moment; try again"
     return f"{row.forward_path} is {row.state}, and cannot be {happening.value}"
-
-
-def _summary(view: MessageView) -> str:
-    counted: dict[State, int] = {}
-    for recipient in view.recipients:
-        counted[recipient.state] = counted.get(recipient.state, 0) + 1
-    parts = ", ".join(f"{count} {state.value}" for state, count in sorted(counted.items()))
-    return f"accepted {view.accepted_at:%Y-%m-%d %H:%M:%S} UTC by {view.door}: {parts}"
-
-
-def _sentence(recipient: RecipientView, now: dt.datetime) -> str:
-    """Where one recipient is, why, and what to do, in plain words."""
-    said = f" ({recipient.last_reply})" if recipient.last_reply else ""
-    due = recipient.next_attempt_at
-    when = "now" if due is None or due <= now else f"at {_shown(due)}"
-    tried = f"after {recipient.attempts} attempt(s)"
-    waits = f"waits to be sent {when}{said}"
-    if recipient.attempts:
-        waits = f"was deferred {tried}{said}; the next attempt is {when}"
-    again = f"it is sent again {when}" if due else "retry or cancel it"
-    sentences = {
-        State.QUEUED: waits,
-        State.CLAIMED: "is being delivered at this moment",
-        State.DELIVERED: f"was taken by the next hop at {_shown(recipient.delivered_at)}{said}",
-        State.FAILED: f"was refused for good {tried}{said}; correct the cause, then retry",
-        State.EXPIRED: f"was given up {tried}{said}; correct the cause, then retry",
-        State.IN_DOUBT: f"may have been taken: no reply came to the final dot{said}; {again}",
-        State.HELD: f"is held by an operator{said}; release, retry or cancel it",
-        State.CANCELLED: f"was cancelled{said}",
-        State.BOUNCED: f"was returned{said}",
-    }
-    return f"{recipient.address} {sentences[recipient.state]}"
-
-
-def _shown(at: dt.datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "an unknown time"

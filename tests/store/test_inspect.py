@@ -17,6 +17,7 @@ from gatewayd.queue.inspect import Moved
 from gatewayd.queue.outcome import AttemptRecord
 from gatewayd.queue.states import State
 from gatewayd.store import events, recipients
+from gatewayd.store.suppressions import ALL
 from tests.fakes.clock import NOW
 from tests.fakes.world import ANN, World, submission
 
@@ -237,16 +238,17 @@ async def test_list_of_one_mailbox(world: World) -> None:
 
 EXPLAINED = {
     State.QUEUED: "waits to be sent now",
-    State.CLAIMED: "is being delivered at this moment",
-    State.DELIVERED: "was taken by the next hop at 2026-11-21 12:00:00 UTC (250 ok)",
-    State.FAILED: "was refused for good after 1 attempt(s) (550 no such user); "
-    "correct the cause, then retry",
-    State.IN_DOUBT: "may have been taken: no reply came to the final dot (timeout); "
+    State.CLAIMED: "is being delivered at this moment since 2026-11-21 12:00:00 UTC",
+    State.DELIVERED: "was taken by the next hop at 2026-11-21 12:00:00 UTC (h:25 said 250 ok)",
+    State.FAILED: "was refused for good after 1 attempt(s) (h:25 said 550 no such user); "
+    "correct the address",
+    State.IN_DOUBT: "may have been taken: no reply came to the final dot; "
     "it is sent again at 2026-11-21 12:0",
-    State.EXPIRED: "was given up after 0 attempt(s) (test); correct the cause, then retry",
-    State.HELD: "is held by an operator (test); release, retry or cancel it",
+    State.EXPIRED: "was given up after 0 attempt(s): no time or no try was left (test); "
+    "correct the cause, then send it again",
+    State.HELD: "is held (test); an operator releases, retries or cancels it",
     State.CANCELLED: "was cancelled (test)",
-    State.BOUNCED: "was returned (test)",
+    State.BOUNCED: "came back at an unknown time (test); read what was said",
 }
 
 
@@ -270,8 +272,82 @@ async def test_explain_a_deferral(world: World) -> None:
     (line,) = (await world.inspector.explain(queue_id, None)).lines
 
     assert line.startswith(
-        "bob@example.net was deferred after 1 attempt(s) (451 greylisted); the next attempt is at "
+        "bob@example.net was deferred after 1 attempt(s); the next attempt is at "
     )
+    assert line.endswith("(h:25 said 451 greylisted)")
+
+
+async def test_explain_names_who_is_before_it_and_what_troubles_the_others(world: World) -> None:
+    """Nothing is written on a recipient that waits, so the queue around it is asked."""
+    await world.sent("a@example.net")
+    world.clock.advance(seconds=1)
+    await world.sent("b@example.net")
+    (claim,) = await world.queue.claim(dict.fromkeys(await world.queue.lanes(), 1))
+    refused = Deferred("connection refused (connect)")
+    await world.queue.settle(claim, {claim.recipients[0].recipient_id: refused}, RECORD)
+    world.clock.advance(seconds=1)
+    last = await world.sent("c@example.net")
+    world.clock.advance(seconds=60)
+
+    (line,) = (await world.inspector.explain(last, None)).lines
+
+    assert line == (
+        "c@example.net has waited since 2026-11-21 12:00:02 UTC: "
+        "1 other recipient(s) of this mailbox are before it; its next hop may be held back: "
+        "at 2026-11-21 12:00:01 UTC other mail was deferred (connection refused (connect))"
+    )
+
+
+async def test_explain_says_who_is_suppressed_since(world: World) -> None:
+    """For this mailbox, or by an operator for all; another mailbox's list does not matter."""
+    owner = (await world.principal()).mailbox_id
+    queue_id = await world.sent("a@example.net", "b@example.net", "c@example.net")
+    for address, scope in (
+        ("a@EXAMPLE.net", owner),
+        ("b@example.net", ALL),
+        ("c@example.net", "x"),
+    ):
+        await world.suppressions.add(address, scope=scope, reason="hard_bounce", source="dsn")
+
+    found = await world.inspector.explain(queue_id, None)
+
+    assert [[fact.text for fact in one.facts] for one in found.recipients] == [
+        ["no new mail of this mailbox goes to this address: hard_bounce"],
+        ["no new mail of any mailbox goes to this address: hard_bounce"],
+        [],
+    ]
+    assert found.summary.endswith("3 queued; 2 suppressed")
+
+
+async def test_attempts_say_who_was_in_them_and_how_it_ended(world: World) -> None:
+    """One recipient delivered, one to be tried again; then one alone, which goes on."""
+    queue_id = await world.sent("a@example.net", "b@example.net")
+    (claim,) = await world.queue.claim(dict.fromkeys(await world.queue.lanes(), 1))
+    first, second = claim.recipients
+    over_tls = dataclasses.replace(RECORD, tls="TLSv1.3 TLS_AES_256_GCM_SHA384")
+    await world.queue.settle(
+        claim,
+        {first.recipient_id: OUTCOMES[State.DELIVERED], second.recipient_id: Deferred("later")},
+        over_tls,
+    )
+    world.clock.advance(hours=1)
+    await world.queue.claim(dict.fromkeys(await world.queue.lanes(), 1))
+
+    owner = (await world.principal()).mailbox_id
+    made = await world.inspector.attempts(queue_id, owner)
+
+    assert [[(r.address, r.outcome) for r in one.recipients] for one in made] == [
+        [("a@example.net", "delivered"), ("b@example.net", "deferred")],
+        [("b@example.net", None)],
+    ]
+    assert [(one.tls_version, one.tls_cipher) for one in made] == [
+        ("TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+        (None, None),
+    ]
+    assert [(one.transcript, one.duration_ms) for one in made] == [("C: MAIL", 0), ("", None)]
+    with pytest.raises(Refused) as caught:
+        await world.inspector.attempts(queue_id, MailboxId("other"))
+    assert caught.value.kind is Code.NOT_FOUND
 
 
 async def test_count_by_state_names_every_state(world: World) -> None:
