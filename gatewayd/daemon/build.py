@@ -191,7 +191,13 @@ def kernel(
         domains=domains,
         keys=_keys(config, database, tokens, mailboxes, domains, clock),
         intake=intake,
-        queue=Queue(database, section=config.delivery, wakeup=wakeup, metrics=metrics),
+        queue=Queue(
+            database,
+            section=config.delivery,
+            suppression=config.suppression,
+            wakeup=wakeup,
+            metrics=metrics,
+        ),
         inspector=Inspector(database, wakeup=wakeup),
         retention=Retention(database, spool, config.retention),
     )

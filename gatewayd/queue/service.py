@@ -8,13 +8,14 @@ from typing import Protocol
 
 from gatewayd import failpoints
 from gatewayd.config.delivery import DeliverySection
+from gatewayd.config.returns import SuppressionSection
 from gatewayd.errors import LeaseLost
 from gatewayd.events.wakeup import Wakeup
 from gatewayd.ids import AttemptId, MailboxId, RecipientId
 from gatewayd.mail.outcome import Deferred, InDoubt, Outcome, Released
 from gatewayd.queue import outcome
 from gatewayd.queue.claim import Claim, claim
-from gatewayd.queue.outcome import AttemptRecord, Settlement
+from gatewayd.queue.outcome import AttemptRecord, Settlement, Terms
 from gatewayd.queue.schedule import Schedule
 from gatewayd.store import claims, recipients
 from gatewayd.store.database import Database, SetWriter, Tx
@@ -40,6 +41,8 @@ class Metrics(Protocol):
 
     def recipients_expired(self, recipients: int) -> None: ...
 
+    def addresses_suppressed(self, addresses: int) -> None: ...
+
 
 class Queue:
     """The queue as a worker sees it.
@@ -49,12 +52,22 @@ class Queue:
     """
 
     def __init__(
-        self, database: Database, *, section: DeliverySection, wakeup: Wakeup, metrics: Metrics
+        self,
+        database: Database,
+        *,
+        section: DeliverySection,
+        suppression: SuppressionSection,
+        wakeup: Wakeup,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._lease = dt.timedelta(seconds=section.lease_s)
         self._margin = dt.timedelta(seconds=section.dot_margin_s)
-        self._schedule = schedule_of(section)
+        self._terms = Terms(
+            schedule=schedule_of(section),
+            delay_notice=dt.timedelta(seconds=section.delay_notice_s),
+            suppression=suppression,
+        )
         self._wakeup = wakeup
         self._metrics = metrics
         self._markers: SetWriter[Claim, None] = SetWriter(database, self._mark)
@@ -110,7 +123,7 @@ class Queue:
         ids = [one.attempt_id for one in held]
         if ids:
             _, in_doubt = await self._database.write(
-                lambda tx: outcome.recover(tx, ids, schedule=self._schedule)
+                lambda tx: outcome.recover(tx, ids, terms=self._terms)
             )
             self._metrics.recipients_in_doubt(in_doubt)
             self._wakeup.notify()
@@ -126,7 +139,7 @@ class Queue:
         def work(tx: Tx) -> tuple[int, int, int]:
             before = dt.datetime.max.replace(tzinfo=dt.UTC) if all_leases else tx.now
             ids = claims.expired(tx, before=before, limit=RECOVER_LIMIT)
-            return len(ids), *outcome.recover(tx, ids, schedule=self._schedule)
+            return len(ids), *outcome.recover(tx, ids, terms=self._terms)
 
         while True:
             count, some, doubtful = await self._database.write(work)
@@ -156,6 +169,7 @@ class Queue:
         return [None if id_ in ours else LeaseLost(id_) for id_ in ids]
 
     def _settle(self, tx: Tx, set_: Sequence[Settlement]) -> list[LeaseLost | None]:
-        results, expired = outcome.settle(tx, set_, schedule=self._schedule)
-        self._metrics.recipients_expired(expired)
+        results, counted = outcome.settle(tx, set_, terms=self._terms)
+        self._metrics.recipients_expired(counted.expired)
+        self._metrics.addresses_suppressed(counted.suppressed)
         return results

@@ -20,6 +20,8 @@ from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change, lock_to_claim
 from gatewayd.store.schema import CLAIMED, IN_DOUBT, QUEUED, attempts, recipients
 
+BOUNCED = "bounced"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueRow:
@@ -35,12 +37,17 @@ class DueRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRow:
-    """A recipient that an open attempt holds."""
+    """A recipient that an attempt holds, or that bounced while it did."""
 
     recipient_id: RecipientId
     queue_id: QueueId
     attempt_id: AttemptId
     attempts: int
+    state: str
+    forward_path: str
+    notify: str
+    delayed_at: dt.datetime | None
+    delivered_at: dt.datetime | None
     marker_at: dt.datetime | None
 
 
@@ -133,17 +140,22 @@ _RENEW = (
 _STILL_OPEN = select(attempts.c.attempt_id).where(
     attempts.c.attempt_id.in_(bindparam("ids", expanding=True)), attempts.c.ended_at.is_(None)
 )
+_HELD_COLUMNS = (
+    recipients.c.recipient_id,
+    recipients.c.queue_id,
+    recipients.c.attempt_id,
+    recipients.c.attempts,
+    recipients.c.state,
+    recipients.c.forward_path,
+    recipients.c.notify,
+    recipients.c.delayed_at,
+    recipients.c.delivered_at,
+)
 _HELD = lock_to_change(
-    select(
-        recipients.c.recipient_id,
-        recipients.c.queue_id,
-        recipients.c.attempt_id,
-        recipients.c.attempts,
-        literal(None).label("marker_at"),
-    )
+    select(*_HELD_COLUMNS, literal(None).label("marker_at"))
     .where(
         recipients.c.recipient_id.in_(bindparam("ids", expanding=True)),
-        recipients.c.state == CLAIMED,
+        recipients.c.state.in_([CLAIMED, BOUNCED]),
     )
     .order_by(recipients.c.recipient_id)
 )
@@ -154,13 +166,7 @@ _EXPIRED = lock_to_claim(
     .limit(bindparam("count"))
 )
 _OF_ATTEMPTS = lock_to_change(
-    select(
-        recipients.c.recipient_id,
-        recipients.c.queue_id,
-        recipients.c.attempt_id,
-        recipients.c.attempts,
-        attempts.c.marker_at,
-    )
+    select(*_HELD_COLUMNS, attempts.c.marker_at)
     .join(
         attempts,
         and_(
@@ -270,6 +276,11 @@ def still_ours(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set
     return set(tx.execute(_OPEN, {"ids": sorted(ids), "until": until}).scalars())
 
 
+def still_open(tx: Tx, ids: Collection[AttemptId]) -> set[AttemptId]:
+    """Those attempts whose outcome was not kept yet."""
+    return set(tx.execute(_STILL_OPEN, {"ids": sorted(ids)}).scalars())
+
+
 def mark(tx: Tx, ids: Collection[AttemptId]) -> None:
     """Note that the final dot may be written from now on."""
     if ids:
@@ -284,7 +295,7 @@ def renew(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[Atte
 
 
 def held(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, HeldRow]:
-    """Those of these recipients that are claimed, by whatever attempt; locked."""
+    """Those of these recipients that are claimed or bounced, by whatever attempt; locked."""
     found: dict[RecipientId, HeldRow] = {}
     for some in chunks(sorted(ids)):
         for row in tx.execute(_HELD, {"ids": some}):

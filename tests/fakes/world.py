@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gatewayd.config.delivery import DeliverySection, NextHop, TlsMode
 from gatewayd.config.limits import LimitsSection
+from gatewayd.config.returns import SuppressionSection
 from gatewayd.config.security import TokensSection
 from gatewayd.domains.service import Domains
 from gatewayd.events.wakeup import Wakeup
@@ -111,7 +112,11 @@ class World:
             on_accepted=self.accepted.append,
         )
         self.queue = Queue(
-            database, section=DeliverySection(), wakeup=self.wakeup, metrics=self.metrics
+            database,
+            section=DeliverySection(),
+            suppression=SuppressionSection(),
+            wakeup=self.wakeup,
+            metrics=self.metrics,
         )
         self.inspector = Inspector(database, wakeup=self.wakeup)
 

@@ -157,7 +157,7 @@ async def test_settle_keeps_each_outcome_and_its_event(world: World) -> None:
     assert (attempt.next_hop, attempt.transcript, attempt.ended_at) == ("h:25", "C: MAIL", NOW)
     assert await _told(world, queue_id) == [
         "message.accepted", "recipient.delivered", "recipient.failed", "recipient.deferred",
-        "recipient.in_doubt",
+        "recipient.in_doubt", "suppression.added",
     ]  # fmt: skip
 
 

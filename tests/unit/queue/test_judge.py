@@ -1,4 +1,4 @@
-"""queue.outcome.judge: one test per row of the table in its docstring."""
+"""queue.judge: one test per row of the table in its docstring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
 from gatewayd.mail.outcome import Deferred, Delivered, Failed, InDoubt, Outcome, Released
 from gatewayd.mail.reply import Reply
 from gatewayd.mail.status import EnhancedStatus
-from gatewayd.queue.outcome import Owed, Settled, judge
+from gatewayd.queue.judge import Owed, Settled, judge
 from gatewayd.queue.schedule import Schedule
 from gatewayd.queue.states import State
 from tests.fakes.clock import NOW
