@@ -16,13 +16,14 @@ from typing import Final
 from gatewayd.mail import xtext
 
 _LOCAL: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]"
-_DOMAIN: Final = (
-    r"(?:[A-Za-z0-9_\x80-\U0010ffff-]{1,63}+\.){1,20}+[A-Za-z0-9\x80-\U0010ffff-]{2,63}+"
+_LABEL: Final = r"[A-Za-z0-9_\x80-\U0010ffff-]{1,63}+"
+_DOMAIN: Final = rf"{_LABEL}(?:\.{{1,3}}{_LABEL}){{1,20}}+|\[[0-9A-Fa-f:.IPv]{{3,45}}+\]"
+_PLAIN: Final = (
+    rf'(?:(?<!{_LOCAL})(?<!")(?P<plain>{_LOCAL}{{1,128}}+)|(?P<quoted>"[^"\s\\@<>]{{1,64}}+"))'
 )
-_HOST: Final = rf"(?:{_DOMAIN}|\[[0-9A-Fa-f:.]{{3,45}}+\]|[A-Za-z0-9_-]{{1,63}}+)"
-_ADDRESS: Final = re.compile(
-    rf'(?:(?<!{_LOCAL})(?<!")(?P<plain>{_LOCAL}{{1,128}}+)|(?P<quoted>"[^"\s\\@<>]{{1,64}}+"))@(?P<host>{_HOST})'
-)
+_ADDRESS: Final = re.compile(rf"{_PLAIN}@(?P<host>{_DOMAIN})")
+# In a field that holds nothing else, `ann@mailhost` is an address too.
+_LOOSE: Final = re.compile(rf"{_PLAIN}@(?P<host>{_DOMAIN}|{_LABEL})")
 _BRACKETS: Final = re.compile(r"<([^<>]{1,320}+)>")
 _TYPE: Final = re.compile(r"\s*+([A-Za-z0-9-]{1,20}+)\s*+;\s*+")
 _COMMENT: Final = re.compile(r"\([^()]{0,500}+\)")
@@ -43,13 +44,13 @@ def find(text: str, *, limit: int = 50) -> list[str]:
     return list(found)
 
 
-def first(text: str) -> str:
+def first(text: str, pattern: re.Pattern[str] = _ADDRESS) -> str:
     """The first address in a text, "" without one."""
-    match = _ADDRESS.search(text)
+    match = pattern.search(text)
     while match is not None:
         if address := _trim(match):
             return address
-        match = _ADDRESS.search(text, match.end())
+        match = pattern.search(text, match.end())
     return ""
 
 
@@ -78,7 +79,7 @@ def typed(value: str) -> str:
     if "+" in value and "@" not in value:
         with contextlib.suppress(xtext.XtextSyntaxError):
             value = xtext.decode(value)
-    return first(value)
+    return first(value, _LOOSE)
 
 
 def _character(match: re.Match[str]) -> str:

@@ -53,7 +53,7 @@ def read(message: Part, leaves: tuple[Part, ...], original: bytes, origin: Origi
     """The report, or None when it is none of feedback."""
     fields = _fields(message, leaves)
     if fields is None:
-        if not (original and _SUBJECT.search(origin.subject) and _SENDER.search(origin.sender)):
+        if not (original and _is_complaint(origin, original)):
             return None
         fields = (("feedback-type", b"abuse"),)
     told = [value for name, value in fields if name in _RECIPIENTS]
@@ -69,6 +69,12 @@ def read(message: Part, leaves: tuple[Part, ...], original: bytes, origin: Origi
         feedback_type=word[0] if word else "abuse",
         detector="arf",
     )
+
+
+def _is_complaint(origin: Origin, original: bytes) -> bool:
+    if _SUBJECT.search(origin.subject) is None:
+        return False
+    return _SENDER.search(origin.sender) is not None or b"\nX-HmXmrOriginal" in b"\n" + original
 
 
 def _fields(message: Part, leaves: tuple[Part, ...]) -> tuple[tuple[str, bytes], ...] | None:

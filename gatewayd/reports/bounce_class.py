@@ -41,6 +41,7 @@ PASSING: Final = frozenset({
 
 # By subject and detail.
 STATUSES: Final[dict[tuple[int, int], Reason]] = {
+    (1, 0): Reason.USER_UNKNOWN,
     (1, 1): Reason.USER_UNKNOWN,
     (1, 2): Reason.HOST_UNKNOWN,
     (1, 3): Reason.USER_UNKNOWN,
@@ -71,9 +72,8 @@ STATUSES: Final[dict[tuple[int, int], Reason]] = {
     (7, 29): Reason.AUTH_FAILURE,
 }
 
-# By subject, after the hints; (4, 4) and (1, 0) are used for too many things to come before them.
+# By subject, after the hints; (4, 4) is used for too many things to come before them.
 SUBJECTS: Final[dict[tuple[int, int | None], Reason]] = {
-    (1, 0): Reason.USER_UNKNOWN,
     (4, 4): Reason.HOST_UNKNOWN,
     (3, None): Reason.SYSTEM,
     (4, None): Reason.NETWORK,

@@ -34,10 +34,11 @@ from gatewayd.reports.forms import FORMS, Form, Shape
 from gatewayd.reports.notice import Notice
 from gatewayd.reports.origin import Origin
 from gatewayd.reports.parts import Part
-from gatewayd.reports.report import Action, Kind, Reason, Report, ReportedRecipient
+from gatewayd.reports.report import Action, Kind, Reason, Report, ReportedRecipient, Verdict
 
 MAX_RECIPIENTS: Final = 200
-_TOP_LINES: Final = 4
+_MAX_FORMS: Final = 12  # that are tried; real notices have at most three
+_TOP_LINES: Final = 8
 _AFTER: Final = 150  # lines that are searched after an opening
 _NEAR: Final = 4
 _NEAR_ANY: Final = 25
@@ -47,16 +48,35 @@ _BRACKETS: Final = re.compile(
     r"(?:[^\s<>]{1,20}+ )?<(?:mailto:|smtp:)?([^<>\s@]{1,128}+@[^<>\s]{1,255}+)>", re.IGNORECASE
 )
 _LABEL: Final = re.compile(
-    r"(?:[A-Za-z-]{2,20}+ ){0,3}?(?:[A-Za-z-]{0,12}recipients?|address(?:ed to)?|rcpt[ -]?to|rcpt"
+    r"(?:[A-Za-z<>-]{2,20}+ ){0,3}?(?:[A-Za-z-]{0,12}recipients?|address(?:ed to)?|rcpt[ -]?to|rcpt"
     r"|mailbox|error-for|user|for|to)\s?[:=]\s?[\[<\"' ]{0,4}(?:smtp:|mailto:|rfc822;)?",
+    re.IGNORECASE,
+)
+_ALIAS: Final = re.compile(
+    r"\((?:ultimately )?(?:generated|expanded|forwarded|redirected)? ?(?:from|was|originally to):?"
+    r" <?([^\s<>()]{1,128}@[^\s<>()]{1,255})>?\)",
     re.IGNORECASE,
 )
 _SYSTEMS: Final = ("postmaster@", "mailer-daemon@", "abuse@", "support@", "helpdesk@", "mailto:")
 _REJECTED: Final = "was automatically rejected:"  # by Dovecot, in the shape of a receipt
 _STILL: Final = (
-    "has not yet been delivered", "will continue to", "warning message only", "just a warning",
-    "you do not need to resend", "no action is required", "will be retried", "still trying",
+    "has not yet been delivered", "delivery attempts will continue", "will continue to try",
+    "will continue trying", "will continue to attempt", "warning message only", "just a warning",
+    "only a warning", "this is a warning only", "you do not need to resend",
+    "no action is required", "will be retried", "still trying",
 )  # fmt: skip
+_OVER: Final = (
+    "permanent error",
+    "failed permanently",
+    "permanent failure",
+    "given up",
+    "giving up",
+)
+
+
+_ABOUT_ADDRESS: Final = frozenset({
+    Reason.USER_UNKNOWN, Reason.HOST_UNKNOWN, Reason.INACTIVE, Reason.MOVED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +104,7 @@ def read(message: Part, origin: Origin, notice: Notice) -> Report | None:
     detector = "x-failed-recipients"
     if not found and form is not None:
         found, detector = _recipients(form, notice, start, origin), form.name
-    is_delay = (form is not None and form.is_delay) or (
-        origin.says_delay and any(notice.find(words) >= 0 for words in _STILL)
-    )
+    is_delay = (form is not None and form.is_delay) or _is_still_tried(notice)
     if not found and (
         form is not None or (origin.is_report or (origin.is_system and origin.says_bounce))
     ):
@@ -99,33 +117,48 @@ def read(message: Part, origin: Origin, notice: Notice) -> Report | None:
     if not found:
         return None
     action = Action.DELAYED if is_delay else Action.FAILED
-    recipients = [_recipient(each, found, notice, start, action) for each in found]
+    whole = _Whole(notice)
+    recipients = [_recipient(each, found, notice, whole, action) for each in found]
     return Report(kind=Kind.TEXT, recipients=tuple(recipients), detector=detector)
+
+
+def _is_still_tried(notice: Notice) -> bool:
+    if any(notice.find(words) >= 0 for words in _OVER):
+        return False
+    return any(notice.find(words) >= 0 for words in _STILL)
 
 
 def _form(notice: Notice, origin: Origin) -> tuple[Form | None, int]:
     """The first form that is allowed and names a recipient, or the first that is allowed."""
     fallen: tuple[Form | None, int] = (None, 0)
+    tries = _MAX_FORMS
     for form in FORMS:
         for opening in form.openings:
             at = notice.find(opening)
             if at < 0 or not _is_allowed(form, at, notice, origin):
                 continue
+            tries -= 1
             if _recipients(form, notice, at, origin):
                 return form, at
             if fallen[0] is None:
                 fallen = form, at
+            if tries <= 0:
+                return fallen
     return fallen
 
 
 def _is_allowed(form: Form, at: int, notice: Notice, origin: Origin) -> bool:
     if origin.is_report:
         return True
+    begins = notice.depth(at) < _TOP_LINES
+    if origin.is_answer:  # from a system, or it would not have come so far
+        return begins
     if origin.is_system:
-        return origin.says_bounce or origin.is_null or form.is_sure or notice.depth(at) < _TOP_LINES
+        is_returned = bool(notice.original) and not (origin.is_in_thread or origin.is_list)
+        return origin.says_bounce or origin.is_null or form.is_sure or is_returned
     if origin.is_null and origin.says_bounce:
         return True
-    return form.is_sure and notice.depth(at) < _TOP_LINES
+    return form.is_sure and begins and not origin.is_in_thread
 
 
 def _recipients(form: Form, notice: Notice, start: int, origin: Origin) -> list[_Found]:
@@ -192,33 +225,65 @@ def _line_of(notice: Notice, address: str) -> int:
 def _unnamed(form: Form | None, notice: Notice, origin: Origin) -> list[_Found]:
     if form is None or not (origin.is_system or origin.is_null or origin.is_report):
         return []
-    if len(notice.original_to) == 1:
+    if len(notice.original_to) == 1 and notice.original_to[0].lower() not in origin.to:
         return [_Found(notice.original_to[0], -1)]
     return [_Found("", -1)] if form.is_sure and (origin.says_bounce or origin.is_null) else []
 
 
+class _Whole:
+    """What the whole notice says, for recipients of whom it says nothing in particular."""
+
+    def __init__(self, notice: Notice) -> None:
+        self.text = " ".join(line.strip() for line in notice.lines[:_AFTER])
+        self.said = diagnostic.read(self.text)
+        self.is_clear = clear_words(self.text) is not None
+
+
 def _recipient(
-    each: _Found, every: list[_Found], notice: Notice, start: int, action: Action
+    each: _Found, every: list[_Found], notice: Notice, whole: _Whole, action: Action
 ) -> ReportedRecipient:
     words = _words(each, every, notice)
     said = diagnostic.read(words)
     verdict = classify(said.status, said.code, words)
-    if verdict.reason is Reason.UNDEFINED or not words:
-        whole = " ".join(line.strip() for line in notice.lines[start : start + _AFTER])
-        more = diagnostic.read(whole)
-        said = diagnostic.Said(
-            status=said.status or more.status,
-            code=said.code or more.code,
-            shown=said.shown or more.shown,
-        )
-        verdict = classify(said.status, said.code, whole if clear_words(whole) else words)
+    is_vague = not said.status and said.code is None and clear_words(words) is None
+    if verdict.reason is Reason.UNDEFINED or (is_vague and len(every) == 1):
+        said, verdict = _from_whole(said, verdict, whole)
+    elif len(every) == 1:
+        said = _filled(said, whole.said)
+        verdict = classify(said.status, said.code, words)
+    alias = _ALIAS.search(" ".join(notice.lines[max(each.line, 0) : each.line + 3])[:1000])
     return ReportedRecipient(
         address=each.address,
+        original_address=alias[1] if alias and each.line >= 0 else "",
         action=action,
         verdict=dsn.settle(verdict, action),
         status=said.status,
         code=said.code,
         diagnostic=said.shown,
+    )
+
+
+def _from_whole(
+    said: diagnostic.Said, verdict: Verdict, whole: _Whole
+) -> tuple[diagnostic.Said, Verdict]:
+    """What the notice says of a recipient, where the words beside its address say little.
+
+    A mere hint in words about everything is not believed to mean that nobody is there.
+    """
+    said = _filled(said, whole.said)
+    better = classify(said.status, said.code, whole.text)
+    if whole.is_clear or (
+        better.reason not in _ABOUT_ADDRESS and verdict.reason is Reason.UNDEFINED
+    ):
+        return said, better
+    return said, classify(said.status, said.code, said.shown) if said.shown else verdict
+
+
+def _filled(said: diagnostic.Said, whole: diagnostic.Said) -> diagnostic.Said:
+    return diagnostic.Said(
+        status=said.status or whole.status,
+        code=said.code or whole.code,
+        shown=said.shown or whole.shown,
     )
 
 

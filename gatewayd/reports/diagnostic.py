@@ -52,7 +52,7 @@ def code_in(text: str) -> int | None:
 
 
 def status_in(text: str) -> str:
-    """The enhanced status that says most: permanent before transient, 5.1.1 before 5.0.0."""
+    """The enhanced status that says most: permanent before transient, 5.1.1 before 5.1.0."""
     found = [
         (klass, int(subject), int(detail))
         for klass, subject, detail in _STATUS.findall(text)
@@ -60,7 +60,7 @@ def status_in(text: str) -> str:
     ]
     if not found:
         return ""
-    best = max(found, key=lambda status: (status[0], (status[1], status[2]) != (0, 0)))
+    best = max(found, key=lambda status: (status[0], status[2] != 0, status[1] != 0))
     return f"{best[0]}.{best[1]}.{best[2]}"
 
 

@@ -33,6 +33,7 @@ KINDS: Final = frozenset({
 })  # fmt: skip
 
 _FIELD: Final = re.compile(r"([A-Za-z][A-Za-z0-9-]{2,40}+)[ \t]*+:[ \t]*+(.*)")
+_BLANKS: Final = re.compile(r"\n{3,}+")
 _KNOWN: Final = frozenset({
     "original-envelope-id", "reporting-mta", "dsn-gateway", "received-from-mta", "arrival-date",
     "original-recipient", "final-recipient", "action", "status", "remote-mta", "diagnostic-code",
@@ -128,8 +129,8 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
     """Name and unfolded value of each field; ("", "") for each run of blank lines."""
     name, pieces, size = "", [""], 0
     left = MAX_FIELDS
-    for line in text.split("\n"):
-        if not line.strip():
+    for line in _BLANKS.sub("\n\n", text).split("\n"):
+        if not line or line.isspace():
             if name:
                 yield name, " ".join(pieces)
             yield "", ""
@@ -210,7 +211,7 @@ def _from_words(
     verdict: Verdict, said: diagnostic.Said, status: str, text: str
 ) -> tuple[Verdict, diagnostic.Said, str]:
     """The verdict with the words of the notification, if they say more than the fields."""
-    if not text:
+    if not addresses.blank(text).strip(" @<>:;.,"):
         return verdict, said, status
     more = diagnostic.read(text)
     status = _status(status, more.status, more.code)

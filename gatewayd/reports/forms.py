@@ -39,7 +39,6 @@ class Form:
 
 
 _LIST: Final = (Shape.BRACKETS, Shape.ALONE, Shape.LEAD, Shape.LABEL)
-_LINE: Final = (Shape.ALONE, Shape.BRACKETS, Shape.LEAD, Shape.LABEL, Shape.HERE)
 _HERE: Final = (Shape.HERE, Shape.LABEL, Shape.ANY)
 _MARKED: Final = (Shape.LABEL, Shape.BRACKETS, Shape.ALONE, Shape.LEAD)
 _EVERY: Final = (*_LIST, Shape.HERE, Shape.ANY)
@@ -54,18 +53,18 @@ FORMS: Final = (
         "message that you sent has not yet been delivered",
     ), _EVERY, is_delay=True),
     Form("delay", (
-        "has not yet been delivered because", "this is a warning message only",
-        "this is just a warning", "this is only a warning",
+        "has not yet been delivered because", "delivery is delayed to these recipients or groups",
+        "this is a warning message only", "this is just a warning", "this is only a warning",
         "delivery to the following recipient has been delayed",
         "delivery to the following recipients has been delayed", "has been delayed for longer than",
         "the following addresses had transient non-fatal errors",
-        "your message could not be delivered for more than", "message could not be delivered for",
-        "message still undelivered after", "delivery attempts will continue to be made",
-        "will continue to try to deliver", "message delivery has been delayed",
-        "will be retried for", "there was a temporary problem delivering your message",
+        "your message could not be delivered for more than", "message still undelivered after",
+        "delivery attempts will continue to be made", "will continue to try to deliver",
+        "message delivery has been delayed", "will be retried for",
+        "there was a temporary problem delivering your message",
         "this message has not been delivered to the following",
         "your message is still being retried",
-    ), _EVERY, is_delay=True),
+    ), _EVERY, is_sure=False, is_delay=True),
     Form("exim", (
         "this message was created automatically by mail delivery software",
         "this message was created automatically by the smtp",
@@ -94,8 +93,7 @@ FORMS: Final = (
     ), _LIST),
     Form("postfix", (
         "this is the mail system at host", "this is the postfix program at host",
-        "the postfix program", "the bns postfix program", "the keftamail program",
-        "the smtp_gateway program",
+        " program at host ",
         "i'm sorry to have to inform you that your message could not be delivered",
         "i'm sorry to have to inform you that the message returned below could not be delivered",
         "i'm sorry to have to inform you that your message could not",
@@ -114,7 +112,7 @@ FORMS: Final = (
     ), (Shape.BRACKETS, Shape.ALONE, Shape.LEAD)),
     Form("sendmail", (
         "transcript of session follows", "transcript of smtp session follows", "session transcript",
-    ), (Shape.LABEL, Shape.BRACKETS, Shape.ANY)),
+    ), (Shape.LABEL, Shape.BRACKETS, Shape.ANY), is_sure=False),
     Form("exchange", (
         "did not reach the following recipient(s):", "did not reach the following recipients:",
         "did not reach the following recipient:", "the following recipient(s) could not be reached",
@@ -122,8 +120,8 @@ FORMS: Final = (
         "the following recipients could not be reached",
         "the following recipient could not be reached",
         "did not reach some or all of the intended recipients",
-        "n'est pas parvenu aux destinataires", "n'ont pas pu \u00eatre joints",
-        "hat einige oder alle empf\u00e4nger nicht erreicht", "folgende(r) empf\u00e4nger",
+        "n'est pas parvenu aux destinataires", "n'ont pas pu être joints",
+        "hat einige oder alle empfänger nicht erreicht", "folgende(r) empfänger",
         "no se pudo entregar a los siguientes destinatarios",
         "no ha llegado a algunos o a todos los destinatarios",
     ), (Shape.ALONE, Shape.LEAD, Shape.LABEL, Shape.ANY)),
@@ -133,18 +131,15 @@ FORMS: Final = (
         "delivery has failed to these recipients",
         "your message wasn't delivered to anyone because",
         "your message to * couldn't be delivered",
-        "delivery is delayed to these recipients or groups",
+
         "the following organization rejected your message",
         "diagnostic information for administrators", "generating server:",
-        "la remise a \u00e9chou\u00e9 pour ces destinataires",
-        "\u00e9chec de la remise pour ces destinataires",
-        "fehler bei der nachrichten\u00fcbermittlung an folgende empf\u00e4nger",
+        "la remise a échoué pour ces destinataires", "échec de la remise pour ces destinataires",
+        "fehler bei der nachrichtenübermittlung an folgende empfänger",
         "error al entregar el mensaje a los siguientes destinatarios",
         "no se pudo entregar el mensaje a estos destinatarios",
-        "impossibile recapitare il messaggio a", "falha na entrega a estes destinat\u00e1rios",
-        "bezorging is mislukt bij deze geadresseerden",
-        "\u6b21\u306e\u53d7\u4fe1\u8005\u307e\u305f\u306f\u30b0\u30eb\u30fc\u30d7",
-        "\u914d\u4fe1\u4e0d\u80fd",
+        "impossibile recapitare il messaggio a", "falha na entrega a estes destinatários",
+        "bezorging is mislukt bij deze geadresseerden", "次の受信者またはグループ", "配信不能",
     ), (Shape.ALONE, Shape.LEAD, Shape.LABEL, Shape.ANY)),
     Form("gmail", (
         "delivery to the following recipient failed permanently",
@@ -152,8 +147,8 @@ FORMS: Final = (
         "delivery to the following recipient failed", "delivery to the following recipients failed",
         "delevery to the following recipients", "delivery to the following recipient was aborted",
         "delivery to the following recipients was aborted", "your message wasn't delivered to",
-        "there was a problem delivering your message to", "message you sent to * blocked",
-        "technical details of permanent failure", "technical details of temporary failure",
+        "there was a problem delivering your message to", "technical details of permanent failure",
+        "technical details of temporary failure",
         "couldn't be delivered to the following recipient", "the group you tried to contact",
     ), (Shape.ALONE, Shape.BRACKETS, Shape.LEAD, Shape.HERE, Shape.ANY)),
     Form("yahoo", (
@@ -166,7 +161,7 @@ FORMS: Final = (
         "was not delivered to:", "could not be delivered to: because", "------- failure reasons",
         "------ failure reasons", "failure reasons --------",
         "not listed in public name & address book", "not listed in domino directory",
-    ), (Shape.ALONE, Shape.LEAD, Shape.BRACKETS, Shape.ANY)),
+    ), (Shape.ALONE, Shape.LEAD, Shape.BRACKETS, Shape.ANY), is_sure=False),
     Form("opensmtpd", (
         "this is the mailer-daemon, please do not reply",
         "an error has occurred while attempting to deliver a message for",
@@ -178,7 +173,7 @@ FORMS: Final = (
         "your message to the following recipients cannot be delivered", "undeliverable mail",
     ), _LIST, is_sure=False),
     Form("james", (
-        "this message was not delivered", "error message below:", "message details:",
+        "error message below:", "message details:",
     ), (Shape.LABEL, Shape.BRACKETS), is_sure=False),
     Form("messaging server", (
         "your message cannot be delivered to the following recipients",
@@ -193,11 +188,11 @@ FORMS: Final = (
         "unknown user:", "undeliverable to", "delivery failed * attempts:",
         "user mailbox exceeds allowed size:", "invalid final delivery userid:", "unknown host:",
         "body of message generated response:", "rcpt to generated following response:",
-    ), _HERE, is_sure=False),
+    ), (Shape.LABEL, Shape.HERE, Shape.ANY), is_sure=False),
     Form("mdaemon", (
         "had permanent fatal delivery errors",
         "the following addresses did not receive a copy of your message",
-        "your message was not delivered!", "no such user here",
+        "your message was not delivered!",
     ), (Shape.ALONE, Shape.LEAD, Shape.LABEL)),
     Form("mxlogic", (
         "the following address failed:", "included is a copy of the message header",
@@ -209,9 +204,9 @@ FORMS: Final = (
     Form("mailfoundry", (
         "unable to deliver message to:", "unable to deliver message to",
         "delivery failed for the following reason",
-    ), (Shape.HERE, Shape.BRACKETS)),
+    ), (Shape.HERE, Shape.BRACKETS), is_sure=False),
     Form("ironport", (
-        "the following message to <", "the following message to",
+        "the following message to * was undeliverable",
     ), _HERE),
     Form("ezweb", (
         "the user(s) account is disabled", "the user(s) account is temporarily limited",
@@ -220,8 +215,8 @@ FORMS: Final = (
         "the following recipients was rejected",
     ), _LIST),
     Form("kddi", (
-        "could not be delivered to:", "as their mailbox is full",
-    ), _HERE, is_sure=False),
+        "your mail sent on: * could not be delivered to:",
+    ), (Shape.LABEL, Shape.ANY)),
     Form("verizon", (
         "message could not be delivered to mobile", "could not be delivered to mobile",
     ), (*_MARKED, Shape.ANY)),
@@ -246,7 +241,7 @@ FORMS: Final = (
     ), _MARKED),
     Form("interscan", (
         "message from interscan", "exceeded maximum delivery attempts", "sent <<< rcpt to:",
-    ), (Shape.LABEL, Shape.BRACKETS, Shape.ANY)),
+    ), (Shape.LABEL, Shape.BRACKETS)),
     Form("lsmtp", ("--> error description:",), (Shape.LABEL,)),
     Form("smail", ("failed addresses follow",), (Shape.LEAD, Shape.ALONE)),
     Form("m-filter", (
@@ -261,12 +256,13 @@ FORMS: Final = (
     Form("powermta", (
         "you will find a list of the affected recipients",
     ), _LIST),
-    Form("usa.net", ("intended recipient:",), _HERE),
+    Form("usa.net", ("intended recipient:",), _HERE, is_sure=False),
     Form("hotpop", ("undeliverable address:",), _HERE),
     Form("fml", (
-        "your request is rejected", "your post is rejected",
-        "you are not a member of this mailing list",
-    ), (), is_sure=False),
+        "you are not a member of this mailing list", "your post is rejected",
+        "your request is rejected", "duplicated message-id in", "not member article from",
+        "has detected a loop condition", "loop back warning:", "reject mail from",
+    ), (Shape.HERE, Shape.ANY), is_sure=False),
     Form("many", (
         "could not be delivered to the following", "couldn't be delivered to the following",
         "cannot be delivered to the following", "can not be delivered to the following",
@@ -276,23 +272,23 @@ FORMS: Final = (
         "unable to deliver mail", "unable to deliver your message to",
         "message not delivered to the following", "could not be delivered to one or more",
         "could not be delivered to the recipient", "message could not be delivered to",
-        "message could not be delivered because", "message could not be delivered",
-        "message cannot be delivered", "mail could not be delivered", "mail cannot be delivered",
-        "email could not be delivered", "e-mail could not be delivered",
-        "could not be delivered to", "has encountered delivery problems",
-        "is a delivery failure notification", "was undeliverable", "has been returned because",
-        "mailbox is full:", "failed recipients", "here is your list of failed recipients",
-        "delivery failed", "delivery has failed", "delivery failure", "message delivery failed",
-        "mail delivery failed", "did not reach", "has been rejected", "message was rejected",
-        "was rejected for the following", "automatically rejected", "user unknown", "unknown user",
-        "did not exactly match", "is not a valid", "returned to you", "returned to sender",
-        "undeliverable", "non-delivery report", "n'a pas pu etre delivre", "n'a pas pu \u00eatre",
+        "no such user here", "message could not be delivered because",
+        "message could not be delivered", "message cannot be delivered",
+        "mail could not be delivered", "mail cannot be delivered", "email could not be delivered",
+        "e-mail could not be delivered", "could not be delivered to",
+        "has encountered delivery problems", "is a delivery failure notification",
+        "was undeliverable", "has been returned because", "mailbox is full:", "failed recipients",
+        "here is your list of failed recipients", "delivery failed", "delivery has failed",
+        "delivery failure", "message delivery failed", "mail delivery failed", "did not reach",
+        "has been rejected", "message was rejected", "was rejected for the following",
+        "automatically rejected", "user unknown", "unknown user", "did not exactly match",
+        "is not a valid", "returned to you", "returned to sender", "undeliverable",
+        "non-delivery report", "n'a pas pu etre delivre", "n'a pas pu être",
         "konnte nicht zugestellt werden", "nicht zugestellt", "no pudo ser entregado",
-        "no ha podido ser entregado", "n\u00e3o p\u00f4de ser entregue",
-        "non \u00e8 stato possibile", "non pu\u00f2 essere consegnato", "kon niet worden",
-        "\u914d\u4fe1\u3067\u304d\u307e\u305b\u3093", "\u9001\u4fe1\u3067\u304d\u307e\u305b\u3093",
-        "\u4e0d\u9054", "\u65e0\u6cd5\u6295\u9012", "\u65e0\u6cd5\u53d1\u9001",
-        "\u6295\u9012\u5931\u8d25",
+        "no ha podido ser entregado", "não pôde ser entregue", "non è stato possibile",
+        "non può essere consegnato", "kon niet worden", "配信できません", "送信できません", "不達",
+        "无法投递", "无法发送",
+        "投递失败",
         "\u0431\u044b\u0442\u044c \u0434\u043e\u0441\u0442\u0430\u0432\u043b\u0435\u043d\u043e",
         "\u043d\u0435 \u0434\u043e\u0441\u0442\u0430\u0432\u043b\u0435\u043d\u043e",
     ), _EVERY, is_sure=False),

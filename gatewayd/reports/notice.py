@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.reports import addresses
-from gatewayd.reports.parts import Part, header_fields, split
+from gatewayd.reports.parts import MAX_TEXT, Part, header_fields, split
 
 MAX_LINES: Final = 400
 MAX_COLUMNS: Final = 600
@@ -44,7 +44,7 @@ SEPARATORS: Final = (
 _NOT_SEPARATORS: Final = ("original message was", "the original message was", "the first time")
 _RULES: Final = "-=_*#~+ \t|>[("
 _HEADER_LINE: Final = re.compile(
-    r"(?:Received: (?:from|by|\()|Return-Path: ?<|Message-ID: ?<|DKIM-Signature: |X-Received: by)",
+    r"(?:Received: ?(?:from|by|\()|Return-Path: ?<|Message-ID: ?<|DKIM-Signature: |X-Received: by)",
     re.IGNORECASE,
 )
 _ANY_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}: ?\S")
@@ -84,7 +84,9 @@ class Notice:
                 not second or self.flat.find(second, end, end + _GAP) >= 0
             ):
                 return line
-            at = self.flat.find(first, end)
+            # On to the next line: a hostile text repeats itself.
+            next_at = self.starts[line + 1] if line + 1 < len(self.starts) else len(self.flat)
+            at = self.flat.find(first, max(next_at, at + 1))
         return -1
 
     def depth(self, line: int) -> int:
@@ -105,22 +107,20 @@ class Notice:
         for line in self.lines[at : min(at + MAX_ABOUT, until)]:
             if line.strip():
                 found.append(line.strip())
-            elif len(found) > 1 or (found and not _is_only_address(found[0])):
+            elif found and not found[-1].endswith(":") and not _is_only_address(found[-1]):
                 break
         return found
 
 
 def of(leaves: tuple[Part, ...]) -> Notice:
     """Part the message into notice and original."""
-    attached = next((part for part in leaves if part.kind in ORIGINALS), None)
+    attached = next((part for part in leaves if _is_original(part)), None)
+    if len(leaves) == 1 and leaves[0].kind not in ORIGINALS:
+        attached = None  # the trace is that of the report itself
     before = leaves if attached is None else leaves[: leaves.index(attached)]
-    texts = [part for part in before if part.kind in ("text/plain", "text/html", "text")]
-    plain = [part.text() for part in texts if part.kind != "text/html"]
-    text = "\n".join(plain)
-    if not text.strip():
-        text = "\n".join(part.text() for part in texts if part.kind == "text/html")
+    text = _text(before, ("text/plain", "text")) or _text(before, ("text/html",))
     lines, rest = _cut(text)
-    original = attached.octets().lstrip(b"\n") if attached is not None else rest.encode()
+    original = rest.encode() if attached is None else _returned(attached)
     flat: list[str] = []
     starts: list[int] = []
     at = 0
@@ -132,6 +132,27 @@ def of(leaves: tuple[Part, ...]) -> Notice:
     return Notice(
         tuple(lines), " ".join(flat).replace("\u2019", "'"), tuple(starts), original, _to(original)
     )
+
+
+def _text(parts: tuple[Part, ...], kinds: tuple[str, ...]) -> str:
+    """What the parts of these types say, "" for nothing."""
+    texts: list[str] = []
+    left = MAX_TEXT
+    for part in parts:
+        if part.kind in kinds and left > 0:
+            texts.append(part.text(left))
+            left -= len(texts[-1])
+    text = "\n".join(texts)
+    return text if text.strip() else ""
+
+
+def _is_original(part: Part) -> bool:
+    # Some systems attach it as it is, without a header that says so.
+    return part.kind in ORIGINALS or (part.has("received") and part.has("message-id"))
+
+
+def _returned(part: Part) -> bytes:
+    return part.octets().lstrip(b"\n") if part.kind in ORIGINALS else part.raw
 
 
 def _cut(text: str) -> tuple[list[str], str]:

@@ -25,13 +25,13 @@ from gatewayd.reports.parts import Part
 # Of From, in lower case: display name and address.
 SENDERS: Final = (
     "mailer-daemon", "mailer_daemon", "mailer daemon", "mailerdaemon", "mail-daemon", "mdaemon",
-    "postmaster", "mailmaster", "mail delivery", "maildelivery", "delivery system",
+    "postmaster", "post_master", "mailmaster", "mail delivery", "maildelivery", "delivery system",
     "delivery subsystem", "delivery service", "mail system", "mailsystem", "mail router",
     "mailrouter", "mail gateway", "mail administrator", "mail server", "mailserver", "mail service",
     "mail agent", "mail_service", "mail transfer", "mail manager", "mailmanager",
     "system administrator", "systemadministrator", "administrador del sistema",
-    "administrateur syst", "non-delivery", "nondelivery", "undeliver", "ndr@", "bounce@",
-    "bounces@", "bounce-notif", "dsn@", "smtp gateway", "mmdf", " daemon@", "<daemon@",
+    "administrateur syst", "non-delivery", "nondelivery", "undeliver", "ndr@",
+     "bounce-notif", "dsn@", "smtp gateway", "mmdf", " daemon@", "<daemon@",
     "message handling", "microsoft exchange", "microsoftexchange", "jetmail", "amazonses.com",
     "mailnull", "<>", "staff@hotmail", "email system", "e-mail system", "smtp server", "mailgate",
     "mailfoundry", "antivirus_for_smtp",
@@ -41,7 +41,7 @@ SENDERS: Final = (
 DELAYS: Final = (
     "delay", "deferred", "warning: could not send", "warning: message", "still being retried",
     "still trying", "not yet been delivered", "transient", "temporar", "will be retried",
-    "delivery warning", "verz\u00f6ger", "retras", "retard", "\u9045\u5ef6",
+    "delivery warning", "verzöger", "retras", "retard", "遅延",
 )  # fmt: skip
 SUBJECTS: Final = (
     "undeliver", "non-deliver", "nondeliver", "non deliver", "not deliver", "unable to deliver",
@@ -66,18 +66,20 @@ SUBJECTS: Final = (
     "mailbox is full", "mailbox unavailable", "over quota", "quota exceed", "nameserver error",
     "your message to", "unzustellbar", "nicht zugestellt", "fehlgeschlagen", "zustellung",
     "fehler bei", "mislukt", "onbestelbaar", "niet bezorgd", "non remis", "non distribu",
-    "non-distribution", "n'a pas \u00e9t\u00e9", "\u00e9chec", "impossible de remettre",
-    "mancata consegna", "non recapit", "impossibile recapit", "non consegn", "no entregad",
-    "devuelt", "fallo en la entrega", "no se puede entreg", "no se pudo entreg",
-    "no se ha podido entreg", "imposible de entregar", "error de entrega", "n\u00e3o entreg",
-    "falha na entrega", "devolvid", "niedostarcz", "niedor\u0119cz", "nedoru\u010d", "olevererbar",
-    "kunde inte levereras", "kan ikke leveres", "ej levererat", "\u914d\u4fe1", "\u4e0d\u9054",
-    "\u672a\u914d", "\u4e0d\u5230\u9054", "\u9001\u4fe1\u3067\u304d", "\u9000\u4fe1",
-    "\u6295\u9012", "\u4f20\u8f93\u5931\u8d25", "\u043d\u0435\u0434\u043e\u0441\u0442\u0430\u0432",
+    "non-distribution", "n'a pas été", "échec", "impossible de remettre", "mancata consegna",
+    "non recapit", "impossibile recapit", "non consegn", "no entregad", "devuelt",
+    "fallo en la entrega", "no se puede entreg", "no se pudo entreg", "no se ha podido entreg",
+    "imposible de entregar", "error de entrega", "não entreg", "falha na entrega", "devolvid",
+    "niedostarcz", "niedoręcz", "nedoruč", "olevererbar", "kunde inte levereras",
+    "kan ikke leveres", "ej levererat", "エラー", "配信", "不達", "未配", "不到達",
+    "送信でき", "退信", "投递", "传输失败",
+    "\u043d\u0435\u0434\u043e\u0441\u0442\u0430\u0432",
     "\u043d\u0435 \u0434\u043e\u0441\u0442\u0430\u0432\u043b",
     "\u0432\u043e\u0437\u0432\u0440\u0430\u0442",
 )  # fmt: skip
 
+# What Postfix tells its own postmaster of sessions with others.
+_TO_POSTMASTER: Final = ("postfix smtp server", "postfix smtp client")
 _ANSWER: Final = re.compile(
     r"\s*+(?:re|fwd?|aw|wg|sv|vs|rv|tr|antw|odp|vl|enc|res|rif)(?:\[\d+\])?\s?:", re.IGNORECASE
 )
@@ -109,6 +111,7 @@ class Origin:
     says_delay: bool
     is_list: bool
     is_answer: bool
+    is_in_thread: bool
     subject: str
     sender: str
     to: frozenset[str]
@@ -118,10 +121,12 @@ class Origin:
         """Enough signs to look for the form of a bounce in its text."""
         if self.is_report:
             return True
+        if self.subject.lower().startswith(_TO_POSTMASTER):
+            return False
         if self.is_list and not self.is_system:
             return False
         if self.is_answer:
-            return self.is_system and self.is_null
+            return self.is_system
         return self.is_system or self.says_bounce or self.is_null
 
 
@@ -130,7 +135,9 @@ def of(message: Part) -> Origin:
     subject = message.shown("subject")[:500]
     sender = message.shown("from")[:500]
     lowered = subject.lower()
-    is_system = any(words in sender.lower() for words in SENDERS)
+    is_system = any(words in sender.lower() for words in SENDERS) or (
+        message.has("x-mlserver") and "-admin@" in sender  # fml, a list server
+    )
     says_delay = any(words in lowered for words in DELAYS)
     is_answer = _ANSWER.match(subject) is not None or (
         not is_system and _TAG.match(subject) is not None
@@ -145,6 +152,7 @@ def of(message: Part) -> Origin:
         says_delay=says_delay,
         is_list=precedence == b"list" or any(message.has(name) for name in _LIST),
         is_answer=is_answer,
+        is_in_thread=message.has("in-reply-to") or message.has("references"),
         subject=subject,
         sender=sender,
         to=frozenset(address.lower() for text in own for address in addresses.find(text)),

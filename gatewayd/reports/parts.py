@@ -94,8 +94,9 @@ def parse(octets: bytes) -> Part:
     """The tree of a message."""
     octets = octets[:MAX_OCTETS]
     if b"\r" in octets:
-        # A file that came over an old Macintosh has CR alone.
-        octets = octets.replace(b"\r\n", b"\n") if b"\n" in octets else octets.replace(b"\r", b"\n")
+        octets = octets.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
+        if b"\n" not in octets:  # it came over an old Macintosh
+            octets = octets.replace(b"\r", b"\n")
     return _entity(octets.lstrip(b"\n"), depth=0, left=[MAX_PARTS])
 
 
@@ -148,13 +149,15 @@ def _entity(octets: bytes, *, depth: int, left: list[int]) -> Part:
         boundary = parameters.get("boundary", "").encode("latin-1", "replace").rstrip()
         parts = tuple(
             _entity(part, depth=depth + 1, left=left) for part in _parts(body, boundary, left)
-        )
+        ) or (Part((), "text/plain", {}, body, body),)
     return Part(fields, kind, parameters, body, octets, parts)
 
 
 def _content_type(value: bytes) -> tuple[str, dict[str, str]]:
     value = value[:_MAX_PARAMETERS]
-    kind = value.partition(b";")[0].strip().lower().decode("latin-1")
+    # "text/plain charset=..." without the semicolon is seen too.
+    words = value.partition(b";")[0].split(None, 1)
+    kind = words[0].lower().decode("latin-1") if words else ""
     parameters: dict[str, str] = {}
     for match in _PARAMETER.finditer(value):
         name = match[1].decode("ascii").lower().rstrip("*0")

@@ -19,17 +19,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from gatewayd.reports import arf, auto_reply, bounce_text, dsn, notice, origin
 from gatewayd.reports.notice import Notice
 from gatewayd.reports.parts import Part, header_fields, parse, split
 from gatewayd.reports.report import Kind, Report
 
+MAX_STATUS: Final = 262_144  # octets of fields
+
 
 def read(octets: bytes) -> Report:
     """What a message that came back says."""
     message = parse(octets)
-    return _read(_unwrapped(message) or message)
+    report = _read(message)
+    if not any(recipient.address for recipient in report.recipients):
+        inner = _wrapped(message)
+        return report if inner is None else _read(inner)
+    return report
 
 
 def _read(message: Part) -> Report:
@@ -48,16 +55,20 @@ def _read(message: Part) -> Report:
     return replace(report, original=said.original, message_id=_message_id(said.original))
 
 
-def _unwrapped(message: Part) -> Part | None:
-    """The report that a gateway has attached to a copy of its own header, if it is one."""
-    if message.kind != "multipart/mixed" or not message.parts:
+def _wrapped(message: Part) -> Part | None:
+    """The report that a mail system passes on as an attachment of its own empty one, if it is so.
+
+    Both must be a mail system's: a person who forwards a bounce has not bounced.
+    """
+    outer = origin.of(message)
+    if outer.is_list or not (outer.is_system and outer.says_bounce):
         return None
-    first = message.parts[0]
-    if first.kind != "message/rfc822":
+    attached = next((part for part in _leaves(message) if part.kind == "message/rfc822"), None)
+    if attached is None:
         return None
-    inner = parse(first.octets())
-    is_same = all(inner.find(name) == message.find(name) for name in ("from", "subject"))
-    return inner if is_same and origin.of(inner).is_report else None
+    inner = parse(attached.octets())
+    sender = origin.of(inner)
+    return inner if sender.is_report and sender.is_system else None
 
 
 def _leaves(part: Part) -> Iterator[Part]:
@@ -86,7 +97,9 @@ def _delivery_status(
         return None
     only = said.original_to[0] if len(said.original_to) == 1 else ""
     recipients = [
-        dsn.recipient(group, words=said.about, only_original=only, is_delay=sender.says_delay)
+        dsn.recipient(
+            about | group, words=said.about, only_original=only, is_delay=sender.says_delay
+        )
         for group in groups
     ]
     return Report(
@@ -101,18 +114,20 @@ def _delivery_status(
 def _status_text(message: Part, leaves: tuple[Part, ...], sender: origin.Origin) -> str:
     """The fields of a delivery status, "" when the message has none of its own."""
     is_report = message.kind == "multipart/report" or message.kind in dsn.KINDS
-    if not (is_report or sender.is_bounce_like):
+    is_sent_by_system = is_report or sender.is_system or sender.is_null
+    if not is_sent_by_system and (sender.is_in_thread or not sender.is_bounce_like):
         return ""
     for part in leaves:
         if part.kind in dsn.KINDS:
-            text = part.text(limit=1 << 20)
+            text = part.text(limit=MAX_STATUS)
             if "ecipient" in text:
                 return text
-    for part in leaves:
-        if part.kind in ("text/plain", "application/octet-stream") and dsn.looks_like_status(
-            text := part.text()
-        ):
-            return text
+    # Without a media type of its own a person may have pasted it.
+    for part in leaves if is_sent_by_system and not sender.is_answer else ():
+        if part.kind in ("text/plain", "application/octet-stream"):
+            text = part.text()
+            if dsn.looks_like_status(text):
+                return text
     return ""
 
 
