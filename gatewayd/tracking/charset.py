@@ -124,7 +124,7 @@ def _known(charset: str) -> str | None:
         return None
     if not _KNOWN.fullmatch(name):
         return None
-    # What is labelled Latin-1 is windows-1252 to every reader (WHATWG Encoding 4.2).
+    # What is labelled Latin-1 is windows-1252 to every reader (Encoding 4.2).
     return "cp1252" if name == "iso8859-1" else name
 
 

@@ -35,7 +35,7 @@ _INSIDE = str.maketrans("", "", "\t\n\r")
 _WEB = re.compile(r"https?://[^/\\?#:@\s][^/\\?#\s]*+(?:[/?#]|\Z)", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
 _PLACEHOLDER = re.compile(
-    r"[{}<>]|%7b%7b|\*\||%%|\[\[|[/=]\[[a-z_][\w .-]*\]|%(?![0-9a-f]{2})[a-z_][\w.-]*%",
+    r"[{}<>]|%7b%7b|\*\||%%|\[\[|[/=]\[[a-z_][\w.-]*\]|%(?![0-9a-f]{2})[a-z_][\w.-]*%",
     re.IGNORECASE,
 )
 _OURS_SOMEWHERE = (

@@ -53,7 +53,7 @@ def rewritten(octets: bytes, charset: str = "utf-8", encoding: str = "binary") -
 
 
 @given(soup)
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @example("<p><b>x</p></body>")
 @example("</body><frameset></frameset>")
 @example("<svg><style><a title='</style><a href=http://x/>'>")
@@ -68,7 +68,7 @@ def test_soup_is_the_same_document(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(_PIECES[:-1]), max_size=7).map("".join))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_soup_keeps_every_other_octet(text: str) -> None:
     """What is left without hrefs and pixel is what was there, as long as it fits in a line."""
     octets = text.encode("utf-8", "replace")
@@ -77,7 +77,7 @@ def test_soup_keeps_every_other_octet(text: str) -> None:
 
 
 @given(soup)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_encoded_soup_is_the_same_text(text: str) -> None:
     """The transfer encoding makes no difference to the text, and its lines stay short."""
     octets = re.sub("\r\n|\r|\n", "\r\n", text + "\n").encode("utf-8", "replace")
@@ -93,7 +93,7 @@ def test_encoded_soup_is_the_same_text(text: str) -> None:
 
 
 @given(st.lists(st.one_of(st.sampled_from(_PIECES), st.just(LONG)), max_size=40).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @example(("<td a='" + "t" * 900 + "'>") + "<a href='http://x/'>" + "y" * 60)
 @example("<a href='http://x/'>" * 40)
 @example("y" * 998)
@@ -112,7 +112,7 @@ def test_no_line_grows_too_long(text: str) -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["7bit", "base64", "quoted-printable", "x-uu"]))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_octets_are_taken(octets: bytes, encoding: str) -> None:
     """Nothing raises, whatever the encoding says."""
     for charset in ("utf-8", "utf-16", "utf-7", "iso-2022-jp", "x-none", "idna", "undefined"):
@@ -122,7 +122,7 @@ def test_any_octets_are_taken(octets: bytes, encoding: str) -> None:
 @given(st.lists(st.sampled_from([*_PIECES, "--b\r\n", "--b--\r\n", "Content-Type: text/html\r\n",
     "Content-Type: multipart/mixed; boundary=b\r\n", "Content-Type: message/rfc822\r\n"]),
     max_size=30))  # fmt: skip
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_multipart_is_taken(pieces: list[str]) -> None:
     """Nothing raises, and rendering with the same addresses again changes nothing more."""
     section = HeaderSection(b"Content-Type: multipart/mixed; boundary=b\r\n")
