@@ -29,6 +29,7 @@ PasswordFile = Annotated[
 CaFile = Annotated[str | None, typer.Option(help="PEM file of authorities to trust.")]
 Tracking = Annotated[str | None, typer.Option(help="all, clicks, opens or off.")]
 TrackSmtp = Annotated[bool | None, typer.Option(help="Track what comes over SMTP, too.")]
+Unsubscribe = Annotated[bool | None, typer.Option(help="Add a link to unsubscribe by.")]
 OnInDoubt = Annotated[str | None, typer.Option(help="retry or hold.")]
 
 COLUMNS = ("address", "display_name", "next_hop_host", "next_hop_port", "next_hop_tls_mode",
@@ -68,6 +69,7 @@ def create(
     next_hop_ca_file: CaFile = None,
     tracking: Tracking = None,
     track_smtp: TrackSmtp = None,
+    unsubscribe: Unsubscribe = None,
     on_in_doubt: OnInDoubt = None,
     config: ConfigFile = CONFIG,
     json: AsJson = False,
@@ -83,6 +85,7 @@ def create(
         next_hop_ca_file=next_hop_ca_file,
         tracking=tracking,
         track_smtp=track_smtp,
+        unsubscribe=unsubscribe,
         on_in_doubt=on_in_doubt,
     )
     made = call(config, lambda operator: operator.post("/mailboxes", {"address": address, **body}))
@@ -101,6 +104,7 @@ def update(
     next_hop_ca_file: CaFile = None,
     tracking: Tracking = None,
     track_smtp: TrackSmtp = None,
+    unsubscribe: Unsubscribe = None,
     on_in_doubt: OnInDoubt = None,
     config: ConfigFile = CONFIG,
     json: AsJson = False,
@@ -116,6 +120,7 @@ def update(
         next_hop_ca_file=next_hop_ca_file,
         tracking=tracking,
         track_smtp=track_smtp,
+        unsubscribe=unsubscribe,
         on_in_doubt=on_in_doubt,
     )
     path = f"/mailboxes/{part(address)}"

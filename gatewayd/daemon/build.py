@@ -13,38 +13,39 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from gatewayd.clock import Clock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop
 from gatewayd.config.storage import DatabaseSection
 from gatewayd.config.tree import Config
+from gatewayd.daemon import keyrings
+from gatewayd.daemon.keyrings import KeyUsers
 from gatewayd.domains.service import Domains
-from gatewayd.errors import KeyFileError, StoreBroken
+from gatewayd.errors import StoreBroken
 from gatewayd.events.wakeup import Wakeup
 from gatewayd.intake.pipeline import Intake, Settings
 from gatewayd.intake.space import Space
 from gatewayd.keys import files
 from gatewayd.keys.ring import KeyRing, Purpose
 from gatewayd.keys.sealed import Sealer
-from gatewayd.keys.service import Keys, Uses
+from gatewayd.keys.service import Keys
+from gatewayd.keys.verp import ReversePaths
 from gatewayd.mailboxes.accounts import Mailboxes
 from gatewayd.metrics import Metrics
 from gatewayd.queue.inspect import Inspector
 from gatewayd.queue.service import Queue
 from gatewayd.retention.sweep import Retention
 from gatewayd.spool.directory import Spool
-from gatewayd.store import migrate, sealed
-from gatewayd.store import tokens as token_table
+from gatewayd.store import migrate
 from gatewayd.store.database import Database
 from gatewayd.store.dialect import Dialect
 from gatewayd.store.postgres import PostgresDialect
 from gatewayd.store.sqlite import SqliteDialect
 from gatewayd.suppression.lists import Suppressions
 from gatewayd.tokens.service import Tokens
+from gatewayd.tracking.links import Links
 
-RINGS = (Purpose.FERNET, Purpose.JWT, Purpose.VERP, Purpose.TRACKING)
 _SINCE_0002 = (Purpose.VERP, Purpose.TRACKING)
 
 
@@ -65,10 +66,13 @@ class Kernel:
     mailboxes: Mailboxes
     domains: Domains
     keys: Keys
+    key_users: KeyUsers
     intake: Intake
     queue: Queue
     inspector: Inspector
     retention: Retention
+    reverse_paths: ReversePaths | None
+    links: Links | None
 
     def close(self) -> None:
         self.database.close()
@@ -112,7 +116,7 @@ def initialise(config: Config, clock: Clock) -> list[str]:
     credentials = load.credentials_directory()
     found = migrate.current(dialect)
     if found in (None, "0001"):
-        for purpose in RINGS if found is None else _SINCE_0002:
+        for purpose in tuple(Purpose) if found is None else _SINCE_0002:
             if not files.is_present(config.keys_directory, purpose, credentials):
                 files.create(config.keys_directory, purpose, now=clock.now())
     return migrate.upgrade(dialect)
@@ -137,7 +141,7 @@ def kernel(
     """
     dialect = dialect_of(config, clock)
     migrate.check(dialect)
-    fernet, tokens_ring = rings(config)
+    found = keyrings.read(config)
     database = Database(dialect, readers=_readers(config.database), on_broken=on_broken)
     database.observe_groups(metrics.group_committed)
     wakeup = Wakeup()
@@ -149,10 +153,10 @@ def kernel(
         reserve_octets=config.storage.reserve_octets,
         clock=clock,
     )
-    sealer = Sealer(fernet)
+    sealer = Sealer(found.fernet)
     tokens = Tokens(
         database,
-        tokens_ring,
+        found.jwt,
         section=config.tokens,
         token_octets=config.limits.token_octets,
         clock=clock,
@@ -160,6 +164,15 @@ def kernel(
     suppressions = Suppressions(database, clock=clock)
     mailboxes = Mailboxes(database, sealer, smarthost=smarthost, clock=clock)
     domains = Domains(database, sealer, clock=clock)
+
+    reverse_paths, links = returning(config, found.verp, clock), linking(config, found.tracking)
+    key_users = KeyUsers(
+        tokens=tokens,
+        mailboxes=mailboxes,
+        domains=domains,
+        reverse_paths=reverse_paths,
+        links=links,
+    )
 
     def accepted(members: int) -> None:
         metrics.intake_set_size.observe(members)
@@ -189,7 +202,8 @@ def kernel(
         suppressions=suppressions,
         mailboxes=mailboxes,
         domains=domains,
-        keys=_keys(config, database, tokens, mailboxes, domains, clock),
+        keys=keyrings.rotating(config, database, key_users, clock),
+        key_users=key_users,
         intake=intake,
         queue=Queue(
             database,
@@ -200,7 +214,28 @@ def kernel(
         ),
         inspector=Inspector(database, wakeup=wakeup),
         retention=Retention(database, spool, config.retention),
+        reverse_paths=reverse_paths,
+        links=links,
     )
+
+
+def returning(config: Config, ring: KeyRing, clock: Clock) -> ReversePaths | None:
+    """What makes and reads our reverse-paths; None without a bounce domain."""
+    section = config.bounces
+    if section.domain is None:
+        return None
+    return ReversePaths(
+        ring,
+        domain=section.domain,
+        lifetime=dt.timedelta(days=section.verp_days),
+        clock=clock,
+    )
+
+
+def linking(config: Config, ring: KeyRing) -> Links | None:
+    """What makes and reads the links of recipients; None where they could not reach us."""
+    url = config.http.public_url
+    return Links(ring, url) if url else None
 
 
 def intake_settings(config: Config, *, has_smarthost: bool) -> Settings:
@@ -210,60 +245,5 @@ def intake_settings(config: Config, *, has_smarthost: bool) -> Settings:
         idempotency=dt.timedelta(seconds=config.retention.idempotency_s),
         has_smarthost=has_smarthost,
         token_leeway=dt.timedelta(seconds=config.tokens.leeway_s),
-    )
-
-
-def rings(config: Config) -> tuple[KeyRing, KeyRing]:
-    """The Fernet and the JWT keys, read from their files."""
-    return _ring(config, Purpose.FERNET), _ring(config, Purpose.JWT)
-
-
-def _ring(config: Config, purpose: Purpose) -> KeyRing:
-    directory, credentials = config.keys_directory, load.credentials_directory()
-    if not files.is_present(directory, purpose, credentials):
-        raise KeyFileError(
-            f"{directory}/{purpose.value}.keys is missing: `gatewayd db init` makes it with a new "
-            "database; for one in use, restore the file from its backup"
-        )
-    return files.load(directory, purpose, credentials)
-
-
-def _keys(
-    config: Config,
-    database: Database,
-    tokens: Tokens,
-    mailboxes: Mailboxes,
-    domains: Domains,
-    clock: Clock,
-) -> Keys:
-    current = {Purpose.FERNET: Sealer(_ring(config, Purpose.FERNET))}
-
-    def use_fernet(ring: KeyRing) -> None:
-        sealer = current[Purpose.FERNET] = Sealer(ring)
-        mailboxes.use(sealer)
-        domains.use(sealer)
-
-    async def reseal() -> int:
-        return await sealed.reseal_all(database, current[Purpose.FERNET].reseal)
-
-    async def sealed_otherwise(ring: KeyRing) -> int:
-        prefix = Sealer(ring).prefix
-        return await database.read(lambda tx: sealed.count_without(tx, prefix))
-
-    async def nothing() -> int:
-        return 0
-
-    async def live_tokens_of_old(ring: KeyRing) -> int:
-        kid = ring.active.kid
-        return await database.read(lambda tx: token_table.count_live_of_other_keys(tx, kid))
-
-    credentials: Path | None = load.credentials_directory()
-    return Keys(
-        config.keys_directory,
-        credentials,
-        uses={
-            Purpose.FERNET: Uses(reseal=reseal, needed=sealed_otherwise, use=use_fernet),
-            Purpose.JWT: Uses(reseal=nothing, needed=live_tokens_of_old, use=tokens.use),
-        },
-        clock=clock,
+        has_links=bool(config.http.public_url),
     )

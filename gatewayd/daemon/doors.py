@@ -21,6 +21,7 @@ from gatewayd.daemon.build import Kernel
 from gatewayd.daemon.supervisor import Service
 from gatewayd.delivery.attempt import Attempts
 from gatewayd.delivery.dispatcher import Dispatcher
+from gatewayd.delivery.rendering import Renderer
 from gatewayd.delivery.signing import Signer
 from gatewayd.delivery.smarthost import Smarthost
 from gatewayd.delivery.smtp.connection import Connector
@@ -234,6 +235,7 @@ def _delivery(
     signer = Signer(
         keys=kernel.domains,
         spool=kernel.spool,
+        renderer=Renderer(spool=kernel.spool, links=kernel.links),
         threads=section.signing_threads,
         metrics=kernel.metrics,
         log=logger,
@@ -247,6 +249,7 @@ def _delivery(
         metrics=kernel.metrics,
         log=logger,
         redact=log.address,
+        reverse_paths=kernel.reverse_paths,
     )
     dispatcher = Dispatcher(
         queue=kernel.queue,

@@ -27,13 +27,12 @@ from gatewayd.config import load
 from gatewayd.config.delivery import NextHop
 from gatewayd.config.reload import Reload, difference, in_force
 from gatewayd.config.tree import Config
-from gatewayd.daemon import admin, build, doors, systemd
+from gatewayd.daemon import admin, build, doors, keyrings, systemd
 from gatewayd.daemon.doors import Doors
 from gatewayd.daemon.housekeeping import Housekeeping
 from gatewayd.daemon.statedir import owned
 from gatewayd.daemon.supervisor import Service, Supervisor
 from gatewayd.errors import GatewayError, StoreBroken
-from gatewayd.keys.sealed import Sealer
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.web.health import Fact
@@ -214,15 +213,12 @@ class Daemon:
         what = difference(self.config, wanted)
         new = in_force(self.config, wanted)
         context = doors.tls_context(new)
-        fernet, tokens_ring = build.rings(new)
-        sealer = Sealer(fernet)
+        rings = keyrings.read(new)
         smarthost = self._smarthost_of(new)
         terms = built.terms(new)
         log.setup(new.log, on_drop=self.metrics.log_events_dropped.inc)
-        kernel.tokens.use(tokens_ring)
-        kernel.mailboxes.use(sealer)
+        kernel.key_users.use(rings)
         kernel.mailboxes.use_smarthost(smarthost)
-        kernel.domains.use(sealer)
         kernel.intake.use(build.intake_settings(new, has_smarthost=smarthost is not None))
         built.use_limits(new.limits)
         for listener in built.listeners:

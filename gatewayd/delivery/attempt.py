@@ -1,7 +1,8 @@
 """One attempt: one claim, at one next hop, to a durable outcome for each of its recipients.
 
 ```
- render     signed octets                                   signing.py
+ render     octets for these recipients, signed             rendering.py, signing.py
+ return     VERP: a reverse-path that names them            keys/verp.py
  session    from the pool, or new                           smtp/pool.py, smtp/connection.py
  envelope, message                                          smtp/transaction.py
  marker     durable before the final dot                    Queue.mark
@@ -35,9 +36,11 @@ from gatewayd.delivery.smtp.transaction import Limits, Transaction
 from gatewayd.delivery.smtp.transcript import Redact, Transcript
 from gatewayd.delivery.trouble import Phase
 from gatewayd.errors import LeaseLost, SpoolDamaged, StoreBroken, StoreFull, StoreUnavailable
-from gatewayd.mail.envelope import Envelope, Recipient
+from gatewayd.keys.verp import ReversePaths
+from gatewayd.mail import xtext
+from gatewayd.mail.envelope import Envelope, Notify, Recipient
 from gatewayd.mail.outcome import Delivered, Outcome
-from gatewayd.queue.claim import Claim
+from gatewayd.queue.claim import Claim, ClaimedRecipient
 from gatewayd.queue.outcome import AttemptRecord
 
 SETTLE_FIRST_S: Final = 0.1  # wait before the second try to keep an outcome
@@ -67,6 +70,7 @@ class _Course:
     phase: Phase = Phase.NONE
     tls: str = ""
     is_reached: bool = True
+    is_dsn_offered: bool = False
 
 
 class Attempts:
@@ -74,6 +78,7 @@ class Attempts:
 
     Args:
         redact: an address as it may be kept in a transcript.
+        reverse_paths: makes those by which reports come back; None without a bounce domain.
     """
 
     def __init__(  # noqa: PLR0913 - what one attempt touches, each a thing of its own
@@ -87,6 +92,7 @@ class Attempts:
         metrics: Metrics,
         log: Log,
         redact: Redact,
+        reverse_paths: ReversePaths | None,
     ) -> None:
         self._queue = queue
         self._pool = pool
@@ -96,6 +102,7 @@ class Attempts:
         self._metrics = metrics
         self._log = log
         self._redact = redact
+        self._reverse_paths = reverse_paths
 
     async def run(self, running: Running, next_hop: NextHop | None) -> bool:
         """Make one attempt and keep what came of it.
@@ -181,9 +188,10 @@ class Attempts:
         connection = await self._pool.take(next_hop, until=limits.attempt_until, is_fresh=is_fresh)
         failpoints.reach("after_connect")
         course.tls = connection.tls
+        course.is_dsn_offered = connection.capabilities.dsn
         transaction = Transaction(
             connection,
-            _envelope(running.claim),
+            self._envelope(running.claim),
             content,
             limits=limits,
             before_dot=self._marker(running),
@@ -204,6 +212,27 @@ class Attempts:
 
         return before_dot
 
+    def _envelope(self, claim: Claim) -> Envelope:
+        """Whose mail it is, and where reports about it come back to.
+
+        With a reverse-path of ours it is we who ask for reports (RFC 3461 5.2.7.3 is the like for
+        mailing lists): of failure always, since only so a dead address is learned; what a submitter
+        wants to hear beside that is passed on, and what comes back is told to it.
+        """
+        paths, reverse_path = self._reverse_paths, claim.reverse_path
+        returns = paths is not None and not reverse_path.is_null
+        if paths is not None and returns:
+            ident = claim.recipients[0].recipient_id if claim.is_individual else claim.queue_id
+            reverse_path = paths.make(ident)
+        return Envelope(
+            reverse_path,
+            tuple(_recipient(each, returns=returns) for each in claim.recipients),
+            claim.body_type,
+            smtputf8=claim.smtputf8,
+            envid=claim.envid,
+            ret=claim.ret,
+        )
+
     async def _settle(self, claim: Claim, outcomes: Sequence[Outcome], course: _Course) -> bool:
         """Keep the outcomes, however long the store is busy; False if they came too late."""
         by_id = {
@@ -217,6 +246,7 @@ class Attempts:
             transcript=str(course.transcript),
             started_at=course.started_at,
             ended_at=self._clock.now(),
+            dsn_offered=course.is_dsn_offered,
         )
         pause_s = SETTLE_FIRST_S
         for tried in range(SETTLE_TRIES):
@@ -253,18 +283,13 @@ class Attempts:
         )
 
 
-def _envelope(claim: Claim) -> Envelope:
-    return Envelope(
-        claim.reverse_path,
-        tuple(
-            Recipient(each.forward_path, notify=each.notify, orcpt=each.orcpt)
-            for each in claim.recipients
-        ),
-        claim.body_type,
-        smtputf8=claim.smtputf8,
-        envid=claim.envid,
-        ret=claim.ret,
-    )
+def _recipient(claimed: ClaimedRecipient, *, returns: bool) -> Recipient:
+    notify, orcpt = claimed.notify, claimed.orcpt
+    if returns and notify:
+        notify = notify - {Notify.NEVER} | {Notify.FAILURE}
+    if returns and orcpt is None and claimed.forward_path.address.is_ascii:
+        orcpt = f"rfc822;{xtext.encode(str(claimed.forward_path))}"  # RFC 3461 4.2
+    return Recipient(claimed.forward_path, notify=notify, orcpt=orcpt)
 
 
 def _all(claim: Claim, outcome: Outcome) -> Sequence[Outcome]:

@@ -1,7 +1,8 @@
 """Signer: from a claimed message to the octets that go on the wire, signed by its domain's keys.
 
-The octets are the same at each attempt: what is signed is what was accepted, and `t=` is the time
-of acceptance. Hashing and signing run on threads of their own, where they release the interpreter.
+The octets are the same at each attempt: what is signed is what was accepted, or what `rendering.py`
+makes of it for one recipient, and `t=` is the time of acceptance. Rendering, hashing and signing
+run on threads of their own; the last two release the interpreter.
 
 A body in the spool is read three times: to compare it with what was accepted, to hash it, to send
 it. Nothing of a damaged one is ever sent.
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.delivery.ports import Log, Metrics, SigningKeys, SpoolReader
+from gatewayd.delivery.rendering import Renderer
 from gatewayd.dkim.key import SigningKey
-from gatewayd.dkim.sign import body_hash, sign
+from gatewayd.dkim.sign import sign
 from gatewayd.mail.address import Address
 from gatewayd.mail.message import RawMessage
 from gatewayd.queue.claim import Claim
@@ -34,7 +36,7 @@ class Rendered:
     """
 
     header: bytes
-    message: RawMessage  # header section as accepted, and the body
+    message: RawMessage  # header section without signatures, and the body
     spool: SpoolReader
     executor: Executor
 
@@ -78,6 +80,7 @@ class Signer:
     Args:
         keys: finds the keys of a domain.
         spool: reads large bodies.
+        renderer: makes what each recipient gets.
         threads: how many sign and read at the same time.
     """
 
@@ -86,12 +89,14 @@ class Signer:
         *,
         keys: SigningKeys,
         spool: SpoolReader,
+        renderer: Renderer,
         threads: int,
         metrics: Metrics,
         log: Log,
     ) -> None:
         self._keys = keys
         self._spool = spool
+        self._renderer = renderer
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="signing")
         self._metrics = metrics
         self._log = log
@@ -104,30 +109,32 @@ class Signer:
             SpoolDamaged: the body is not what was accepted.
             StoreError: keys or body cannot be read now.
         """
-        message = claim.message
         domain = _domain(claim.mailbox)
         keys = await self._keys.signing_keys(domain) if domain else ()
-        await self._spool.check(message.body)
-        header = message.header.octets
+        await self._spool.check(claim.message.body)
         if keys:
             self._told.discard(domain)
-            header = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._sign, claim, keys
-            )
         else:
             self._unsigned(domain)
+            if not claim.is_individual:
+                return self._rendered(claim.message.header.octets, claim.message)
+        header, message = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._sign, claim, keys
+        )
+        return self._rendered(header, message)
+
+    def _rendered(self, header: bytes, message: RawMessage) -> Rendered:
         return Rendered(header=header, message=message, spool=self._spool, executor=self._executor)
 
     def close(self) -> None:
         """End the threads; what they are at is finished first."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> bytes:
-        message = claim.message
-        body = message.body
-        blocks = (body,) if isinstance(body, bytes) else self._spool.blocks(body)
-        fields = sign(message.header, body_hash(blocks), keys, claim.accepted_at)
-        return fields + message.header.octets
+    def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> tuple[bytes, RawMessage]:
+        content = self._renderer.render(claim)
+        header = content.message.header
+        fields = sign(header, content.body_hash, keys, claim.accepted_at) if keys else b""
+        return fields + header.octets, content.message
 
     def _unsigned(self, domain: str) -> None:
         self._metrics.message_unsigned()

@@ -22,7 +22,7 @@ from gatewayd.mail.address import ReversePath
 from gatewayd.mail.envelope import Recipient
 from gatewayd.mail.message import RawMessage
 from gatewayd.policy import candidate as examined
-from gatewayd.policy import check, content, facts, identity, options, recipients
+from gatewayd.policy import check, content, facts, identity, individual, options, recipients
 from gatewayd.policy.candidate import Candidate
 from gatewayd.policy.check import Accept, Replay
 from gatewayd.policy.facts import Facts
@@ -64,6 +64,7 @@ class Settings:
     idempotency: dt.timedelta
     has_smarthost: bool
     token_leeway: dt.timedelta
+    has_links: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ class Intake:
             message = prepare.octets_of(submission, queue_id, now)
             content.check_header_form(message.header, self._settings.limits)
             asked = options.read(message.header, asked)
+            individual.check_wish(asked, has_links=self._settings.has_links)
         except Refused as refused:
             fault, message = refused, _submitted(submission)
         envelope = prepare.envelope_of(submission, message)
@@ -209,7 +211,7 @@ class Intake:
                 case Replay():
                     answers.append(_replayed(verdict, known.now))
                 case Accept():
-                    entry = self._entry(waiting, verdict, known.now)
+                    entry = self._entry(waiting, verdict, known)
                     entries.append(entry)
                     keys.extend(self._remember(waiting.candidate, entry, known))
                     answers.append(_accepted(entry, verdict))
@@ -219,8 +221,8 @@ class Intake:
         enqueue.add(tx, entries)
         return answers
 
-    def _entry(self, waiting: _Waiting, accept: Accept, now: dt.datetime) -> Entry:
-        candidate = waiting.candidate
+    def _entry(self, waiting: _Waiting, accept: Accept, known: Facts) -> Entry:
+        candidate, now = waiting.candidate, known.now
         principal = candidate.principal
         message = prepare.stored(
             candidate.message,
@@ -230,6 +232,13 @@ class Intake:
             display_name=accept.display_name,
             hostname=self._settings.hostname,
             at=now,
+        )
+        alone = individual.decide(
+            message,
+            candidate.options,
+            known.mailboxes[principal.mailbox_id],
+            door=candidate.submission.trace.door,
+            has_links=self._settings.has_links,
         )
         return Entry(
             queue_id=waiting.queue_id,
@@ -246,6 +255,8 @@ class Intake:
             metadata=candidate.options.metadata,
             request_id=candidate.submission.trace.request_id,
             accepted_at=now,
+            track=alone.track,
+            unsubscribe=alone.unsubscribe,
         )
 
     def _remember(self, candidate: Candidate, entry: Entry, known: Facts) -> list[IdempotencyRow]:

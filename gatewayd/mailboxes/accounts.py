@@ -51,6 +51,7 @@ class Change:
     next_hop_ca_file: str | None = None
     tracking: str | None = None
     track_smtp: bool | None = None
+    unsubscribe: bool | None = None
     on_in_doubt: str | None = None
 
 
@@ -195,7 +196,7 @@ class Mailboxes:
             )
             if (value := getattr(change, name)) is not None
         }  # fmt: skip
-        for name in ("tracking", "track_smtp", "on_in_doubt"):
+        for name in ("tracking", "track_smtp", "unsubscribe", "on_in_doubt"):
             if (value := getattr(change, name)) is not None:
                 values[name] = value
         if change.next_hop_password is not None:

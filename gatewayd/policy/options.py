@@ -1,4 +1,4 @@
-"""What a client may ask for beside the message: tags and metadata, within limits.
+"""What a client may ask for beside the message: tags, metadata, tracking, within limits.
 
 Over SMTP, and in a raw message over HTTP, options are fields of the header section. They are read
 here and taken out of the stored copy.
@@ -8,6 +8,7 @@ here and taken out of the stored copy.
 | Idempotency-Key     | 1 to 256 visible ASCII characters, quoted or not            |
 | X-Gatewayd-Tags     | words joined by commas                                      |
 | X-Gatewayd-Metadata | a JSON object of strings                                    |
+| X-Gatewayd-Track    | `opens`, `clicks`, both joined by a comma, or `off`         |
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ PREFIX: Final = b"x-gatewayd-"
 _KEY: Final = IDEMPOTENCY_KEY.lower().encode()
 _TAGS: Final = b"x-gatewayd-tags"
 _METADATA: Final = b"x-gatewayd-metadata"
+_TRACK: Final = b"x-gatewayd-track"
+_FIELDS: Final = (_TAGS, _METADATA, _TRACK)
+TRACKED: Final = frozenset(("opens", "clicks"))
 
 _TAG: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{TAG_CHARACTERS - 1}}}")
 _QUOTED: Final = re.compile(rb'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\Z')
@@ -52,24 +56,27 @@ def read(header: HeaderSection, given: Options) -> Options:
         Refused: idempotency_key_invalid, option_invalid.
     """
     by_name = header.by_name
-    unknown = [k for k in by_name if k.startswith(PREFIX) and k not in (_TAGS, _METADATA)]
+    unknown = [k for k in by_name if k.startswith(PREFIX) and k not in _FIELDS]
     if unknown:
         raise _invalid(f"{unknown[0].decode('ascii', 'replace')} is no option that exists")
     keys = header.find(IDEMPOTENCY_KEY)
-    if len(keys) > 1 or len(by_name.get(_TAGS, ())) > 1 or len(by_name.get(_METADATA, ())) > 1:
+    if len(keys) > 1 or any(len(by_name.get(name, ())) > 1 for name in _FIELDS):
         raise _invalid("an option can be given once")
-    tags, metadata = given.tags, given.metadata
+    tags, metadata, track = given.tags, given.metadata, given.track
     if _TAGS in by_name:
         text = by_name[_TAGS][0].value.decode("utf-8", "replace")
         tags = tuple(word.strip() for word in text.split(",") if word.strip())
     if _METADATA in by_name:
         metadata = _metadata(by_name[_METADATA][0].value)
+    if _TRACK in by_name:
+        track = _track(by_name[_TRACK][0].value)
     check(tags, metadata)
     return Options(
         idempotency_key=parse_key(keys[0]) if keys else given.idempotency_key,
         fingerprint=given.fingerprint,
         tags=tags,
         metadata=metadata,
+        track=track,
     )
 
 
@@ -114,6 +121,15 @@ def check(tags: tuple[str, ...], metadata: tuple[tuple[str, str], ...]) -> None:
             f"metadata is at most {METADATA} pairs, keys of at most {METADATA_KEY_CHARACTERS} and "
             f"values of at most {METADATA_VALUE_CHARACTERS} characters"
         )
+
+
+def _track(value: bytes) -> frozenset[str]:
+    words = [word.strip() for word in value.decode("ascii", "replace").lower().split(",")]
+    if words == ["off"]:
+        return frozenset()
+    if not TRACKED.issuperset(words):
+        raise _invalid("X-Gatewayd-Track is opens, clicks, both joined by a comma, or off")
+    return frozenset(words)
 
 
 def _metadata(value: bytes) -> tuple[tuple[str, str], ...]:

@@ -43,12 +43,15 @@ class Options:
 
     fingerprint: digest by which a repeated idempotency key is told from a reused one. HTTP gives
         method, path and body; over SMTP intake makes it from envelope and octets.
+    track: what to track of this message, some of `opens` and `clicks`; None leaves it to the
+        mailbox.
     """
 
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     tags: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    track: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

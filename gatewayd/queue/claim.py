@@ -1,4 +1,12 @@
-"""Lease due work to a worker: one claim is one message, with its due recipients."""
+"""Lease due work to a worker.
+
+| message                                    | one claim is                     |
+|--------------------------------------------|----------------------------------|
+| the same octets for everybody              | the message, and its due recipients |
+| made for each recipient alone (individual) | one recipient of it              |
+
+Claims of one message share one RawMessage, so its octets are in memory once.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +46,7 @@ class Claim:
 
     mailbox: its address, empty when the mailbox was destroyed meanwhile.
     hold_in_doubt: a recipient left in doubt waits for an operator.
+    tracks_opens, tracks_clicks, unsubscribe: what is made for this recipient alone.
     """
 
     attempt_id: AttemptId
@@ -55,31 +64,41 @@ class Claim:
     recipients: tuple[ClaimedRecipient, ...]
     message: RawMessage
     lease_until: dt.datetime
+    tracks_opens: bool = False
+    tracks_clicks: bool = False
+    unsubscribe: bool = False
+
+    @property
+    def is_individual(self) -> bool:
+        """Whether its one recipient gets octets of its own, and a reverse-path of its own."""
+        return self.tracks_opens or self.tracks_clicks or self.unsubscribe
 
 
 def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> list[Claim]:
-    """Claim up to so many messages of each lane, the longest due first."""
+    """Claim up to so many pieces of work of each lane, the longest due first."""
     until = tx.now + lease
-    due = [group for lane, count in wants.items() for group in _due(tx, lane, count)]
-    if not due:
+    due = {
+        lane: claims.due(tx, lane, limit=count + RECIPIENTS_OF_ONE) for lane, count in wants.items()
+    }
+    rows = messages.by_ids(tx, {row.queue_id for lane in due.values() for row in lane})
+    groups = [group for lane, count in wants.items() for group in _groups(due[lane], rows, count)]
+    if not groups:
         return []
-    queue_ids = {group[0].queue_id for group in due}
-    rows = messages.by_ids(tx, queue_ids)
+    queue_ids = {group[0].queue_id for group in groups}
     octets = messages.octets_by_ids(tx, queue_ids)
-    owners = mailboxes.by_ids(tx, {row.mailbox_id for row in rows.values()})
-    claimed: list[Claim] = []
-    for group in due:
-        row = rows[group[0].queue_id]
-        claimed.append(
-            _claim(
-                ids.attempt_id(tx.now),
-                row,
-                octets[row.queue_id],
-                owner=owners.get(row.mailbox_id),
-                group=group,
-                until=until,
-            )
+    owners = mailboxes.by_ids(tx, {rows[queue_id].mailbox_id for queue_id in queue_ids})
+    contents = {queue_id: _content(rows[queue_id], octets[queue_id]) for queue_id in queue_ids}
+    claimed = [
+        _claim(
+            ids.attempt_id(tx.now),
+            rows[group[0].queue_id],
+            contents[group[0].queue_id],
+            owner=owners.get(rows[group[0].queue_id].mailbox_id),
+            group=group,
+            until=until,
         )
+        for group in groups
+    ]
     claims.lease(
         tx,
         {
@@ -91,15 +110,17 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
     return claimed
 
 
-def _due(tx: Tx, lane: MailboxId, count: int) -> list[list[DueRow]]:
-    """Due recipients of one lane, grouped by message; a message is cut only when it is alone."""
-    limit = count + RECIPIENTS_OF_ONE
-    rows = claims.due(tx, lane, limit=limit)
-    groups: dict[QueueId, list[DueRow]] = {}
-    for row in rows:
-        groups.setdefault(row.queue_id, []).append(row)
+def _groups(
+    due: list[DueRow], rows: Mapping[QueueId, MessageRow], count: int
+) -> list[list[DueRow]]:
+    """Due recipients of one lane as pieces of work; a message is cut only when it is alone."""
+    groups: dict[str, list[DueRow]] = {}
+    for row in due:
+        key = row.recipient_id if rows[row.queue_id].is_individual else row.queue_id
+        groups.setdefault(key, []).append(row)
     ordered = list(groups.values())
-    if len(rows) == limit and len(ordered) > 1:
+    is_all = len(due) < count + RECIPIENTS_OF_ONE
+    if not is_all and len(ordered) > 1 and not rows[ordered[-1][0].queue_id].is_individual:
         ordered.pop()  # more of it may be due
     return ordered[:count]
 
@@ -107,7 +128,7 @@ def _due(tx: Tx, lane: MailboxId, count: int) -> list[list[DueRow]]:
 def _claim(
     attempt_id: AttemptId,
     row: MessageRow,
-    octets: OctetsRow,
+    content: RawMessage,
     *,
     owner: MailboxRow | None,
     group: list[DueRow],
@@ -127,9 +148,16 @@ def _claim(
         envid=row.envid,
         ret=Ret(row.ret) if row.ret else None,
         recipients=tuple(_recipient(due) for due in group),
-        message=RawMessage(HeaderSection(octets.header), _body(row, octets)),
+        message=content,
         lease_until=until,
+        tracks_opens="opens" in row.track,
+        tracks_clicks="clicks" in row.track,
+        unsubscribe=row.unsubscribe,
     )
+
+
+def _content(row: MessageRow, octets: OctetsRow) -> RawMessage:
+    return RawMessage(HeaderSection(octets.header), _body(row, octets))
 
 
 def _recipient(due: DueRow) -> ClaimedRecipient:

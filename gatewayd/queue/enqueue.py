@@ -21,7 +21,11 @@ SANDBOX_LANE = MailboxId("sandbox")  # mail that never leaves the machine waits 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One accepted message on its way into the queue."""
+    """One accepted message on its way into the queue.
+
+    track: `opens`, `clicks`, both joined by a comma, or nothing.
+    unsubscribe: whether each recipient gets a link to leave by.
+    """
 
     queue_id: QueueId
     recipient_ids: tuple[RecipientId, ...]
@@ -37,6 +41,8 @@ class Entry:
     metadata: tuple[tuple[str, str], ...]
     request_id: str
     accepted_at: dt.datetime
+    track: str = ""
+    unsubscribe: bool = False
 
 
 def add(tx: Tx, entries: Sequence[Entry]) -> None:
@@ -71,6 +77,8 @@ def _message(entry: Entry) -> MessageRow:
         spool_key=spooled.key if spooled else None,
         spool_sha256=spooled.sha256 if spooled else None,
         accepted_at=entry.accepted_at,
+        track=entry.track,
+        unsubscribe=entry.unsubscribe,
     )
 
 

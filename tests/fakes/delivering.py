@@ -12,13 +12,16 @@ from gatewayd.clock import Clock, SystemClock
 from gatewayd.config.delivery import DeliverySection, NextHop
 from gatewayd.delivery.attempt import Attempts, Running
 from gatewayd.delivery.dispatcher import Dispatcher
+from gatewayd.delivery.rendering import Renderer
 from gatewayd.delivery.signing import Signer
 from gatewayd.delivery.smarthost import Smarthost
 from gatewayd.delivery.smtp.connection import Connector
 from gatewayd.delivery.smtp.pool import Pool
+from gatewayd.keys.verp import ReversePaths
 from gatewayd.mail.outcome import Outcome
 from gatewayd.queue.claim import Claim
 from gatewayd.queue.outcome import AttemptRecord
+from gatewayd.tracking.links import Links
 from tests.fakes.delivery import FakeKeys, FakeLog, FakeMetrics, FakeNextHops, FakeQueue, FakeSpool
 
 
@@ -37,6 +40,8 @@ class Delivering:
     spool: FakeSpool = field(default_factory=FakeSpool)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     log: FakeLog = field(default_factory=FakeLog)
+    links: Links | None = None
+    reverse_paths: ReversePaths | None = None
     section: DeliverySection = field(init=False)
     signer: Signer = field(init=False)
     pool: Pool = field(init=False)
@@ -46,7 +51,12 @@ class Delivering:
         clock = SystemClock()
         self.section = DeliverySection(**self.settings)
         self.signer = Signer(
-            keys=self.keys, spool=self.spool, threads=2, metrics=self.metrics, log=self.log
+            keys=self.keys,
+            spool=self.spool,
+            renderer=Renderer(spool=self.spool, links=self.links),
+            threads=2,
+            metrics=self.metrics,
+            log=self.log,
         )
         connector = Connector(hostname="gateway.test", section=self.section)
         self.pool = Pool(connector, section=self.section, clock=clock)
@@ -59,6 +69,7 @@ class Delivering:
             metrics=self.metrics,
             log=self.log,
             redact=redact,
+            reverse_paths=self.reverse_paths,
         )
         return self
 

@@ -72,6 +72,7 @@ class World:
     spool_directory: Path
     limits: LimitsSection = LIMITS
     has_smarthost: bool = True
+    has_links: bool = False
     space: FakeSpace = field(default_factory=FakeSpace)
 
     def __post_init__(self) -> None:
@@ -100,13 +101,7 @@ class World:
             suppressions=self.suppressions,
             spool=self.spool,
             space=self.space,
-            settings=Settings(
-                limits=self.limits,
-                hostname="mail.example.com",
-                idempotency=dt.timedelta(days=1),
-                has_smarthost=self.has_smarthost,
-                token_leeway=dt.timedelta(seconds=30),
-            ),
+            settings=self._settings(),
             clock=clock,
             metrics=self.metrics,
             on_accepted=self.accepted.append,
@@ -119,6 +114,20 @@ class World:
             metrics=self.metrics,
         )
         self.inspector = Inspector(database, wakeup=self.wakeup)
+
+    def _settings(self) -> Settings:
+        return Settings(
+            limits=self.limits,
+            hostname="mail.example.com",
+            idempotency=dt.timedelta(days=1),
+            has_smarthost=self.has_smarthost,
+            token_leeway=dt.timedelta(seconds=30),
+            has_links=self.has_links,
+        )
+
+    def apply_settings(self) -> None:
+        """Let intake know what was changed here, as a reload does."""
+        self.intake.use(self._settings())
 
     def second(self) -> World:
         other = World(store=self.store, spool_directory=self.spool_directory)

@@ -70,6 +70,24 @@ async def test_claim_holds_what_delivery_needs(world: World) -> None:
     assert await _states(world, queue_id) == [State.CLAIMED] * 2
 
 
+async def test_individual_message_is_claimed_recipient_by_recipient(world: World) -> None:
+    """Each attempt is of its own, and the octets are in memory once; the count is of pieces."""
+    world.has_links = True
+    world.apply_settings()
+    queue_id = await world.sent("a@example.net", "b@example.net", "c@example.net")
+
+    first = await _claim(world, 2)
+    rest = await _claim(world)
+
+    assert [str(one.recipients[0].forward_path) for one in (*first, *rest)] == [
+        "a@example.net", "b@example.net", "c@example.net",
+    ]  # fmt: skip
+    assert {one.queue_id for one in (*first, *rest)} == {queue_id}
+    assert all(one.is_individual and one.unsubscribe for one in first)
+    assert first[0].message is first[1].message
+    assert len({one.attempt_id for one in (*first, *rest)}) == 3
+
+
 async def test_claim_takes_so_many_messages_of_each_lane(world: World) -> None:
     """No mailbox waits behind another; sandbox mail has a lane of its own."""
     bob, box = await world.principal("bob@example.com"), await world.principal(ANN, sandbox=True)

@@ -42,6 +42,7 @@ class MailboxSettings(Body):
     next_hop_ca_file: str | None = Field(default=None, max_length=4096)
     tracking: str | None = None
     track_smtp: bool | None = None
+    unsubscribe: bool | None = None
     on_in_doubt: str | None = None
 
     def change(self) -> Change:
@@ -67,6 +68,7 @@ class MailboxView(View):
     next_hop_ca_file: str | None
     tracking: str
     track_smtp: bool
+    unsubscribe: bool
     on_in_doubt: str
     created_at: dt.datetime
     updated_at: dt.datetime

@@ -218,6 +218,11 @@ Metadata = Annotated[
     Field(max_length=50),
 ]
 
+Track = Annotated[
+    Literal["off"] | Annotated[list[Literal["opens", "clicks"]], Field(min_length=1, max_length=2)],
+    Field(examples=[["opens", "clicks"], "off"]),
+]
+
 _RECIPIENTS_HELP: Final = (
     "One entry or a list: `ann@example.com`, `Ann <ann@example.com>`, or "
     "`{address, name}`. At most 100 over to, cc and bcc by default."
@@ -252,6 +257,10 @@ class SendMessage(Shape):
     )
     metadata: Metadata | None = Field(
         default=None, description="Pairs that are kept with the message.", examples=[{"run": "17"}]
+    )
+    track: Track | None = Field(
+        default=None,
+        description="What to track of the HTML; without it, what the mailbox says.",
     )
 
     def mailboxes(self, field: Literal["to", "cc", "bcc"]) -> tuple[Mailbox, ...]:

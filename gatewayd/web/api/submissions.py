@@ -102,7 +102,7 @@ def from_fields(
         message: what the client wants sent.
         document: the JSON object it was read from.
         principal: who sends it.
-        options: key and fingerprint; tags and metadata are the message's.
+        options: key and fingerprint; tags, metadata and tracking are the message's.
         trace: where it came from.
         prefix: where in the request the document stood.
     """
@@ -120,6 +120,7 @@ def from_fields(
         options,
         tags=tuple(message.tags or ()),
         metadata=tuple((message.metadata or {}).items()),
+        track=_track(message),
     )
     draft = _draft(
         _from_message(message, document, prefix),
@@ -207,6 +208,12 @@ def _as_ascii(address: Address) -> Address:
     if address.is_ascii or not address.local_part.isascii():
         return address
     return Address(address.local_part, address.ascii_domain)
+
+
+def _track(message: SendMessage) -> frozenset[str] | None:
+    if message.track is None:
+        return None
+    return frozenset() if message.track == "off" else frozenset(message.track)
 
 
 def _attachment(given: AttachmentObject) -> Attachment:

@@ -205,7 +205,12 @@ def test_options_that_came_otherwise_stay() -> None:
         (b'X-Gatewayd-Metadata: {"a": 1}', Code.OPTION_INVALID),
         (b'X-Gatewayd-Metadata: {"": "a"}', Code.OPTION_INVALID),
         (b"X-Gatewayd-Metadata: " + b'{"a":' * 900, Code.OPTION_INVALID),
-        (b"X-Gatewayd-Track: off", Code.OPTION_INVALID),
+        (b"X-Gatewayd-Track: off", None),
+        (b"X-Gatewayd-Track: opens, Clicks", None),
+        (b"X-Gatewayd-Track: off, opens", Code.OPTION_INVALID),
+        (b"X-Gatewayd-Track: all", Code.OPTION_INVALID),
+        (b"X-Gatewayd-Track: ", Code.OPTION_INVALID),
+        (b"X-Gatewayd-Later: off", Code.OPTION_INVALID),
     ],
 )
 def test_option_that_is_wrong_is_refused(line: bytes, code: Code | None) -> None:

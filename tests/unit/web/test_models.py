@@ -13,7 +13,7 @@ from gatewayd.mail.mailbox_list import Mailbox
 from gatewayd.web import validation
 from gatewayd.web.api.models import SendMessage
 
-FIELDS = "to, cc, bcc, subject, text, html, headers, attachments, tags, metadata"
+FIELDS = "to, cc, bcc, subject, text, html, headers, attachments, tags, metadata, track"
 FILE = {"filename": "a.txt", "content": "YQ==", "content_type": "text/plain"}
 
 
@@ -92,7 +92,7 @@ def test_a_single_fault_has_the_code_of_every_door(
 @pytest.mark.parametrize(
     ("document", "pointer", "detail"),
     [
-        (message(track=True), "/track", f"unknown field; allowed here: {FIELDS}"),
+        (message(template="a"), "/template", f"unknown field; allowed here: {FIELDS}"),
         (message(send_at="2026"), "/send_at", f"unknown field; allowed here: {FIELDS}"),
         (message(**{"from": "a@b.example"}), "/from", f"unknown field; allowed here: {FIELDS}"),
         (message(**{"a/b~c": 1}), "/a~1b~0c", f"unknown field; allowed here: {FIELDS}"),
@@ -150,7 +150,7 @@ def test_another_mistake_is_validation_failed(
 
 def test_every_mistake_is_named_at_once() -> None:
     """A client mends all of them in one go; mixed codes are validation_failed."""
-    refused = refusal(message(to=["a"], subject=1, track=1))
+    refused = refusal(message(to=["a"], subject=1, track=["opens", 1]))
 
     assert refused.code == "validation_failed"
     assert {"/to/0", "/subject", "/track"} == {each.pointer for each in refused.faults}
