@@ -3,15 +3,15 @@
 Markup is found in a *view*: one octet for each unit of the text, ASCII where the text is ASCII.
 Offsets in the view times the size of a unit are offsets in the text.
 
-| charset                            | unit | view                                     |
-|------------------------------------|------|------------------------------------------|
-| UTF-8, ISO 8859, windows-125x, ... | 1    | the octets themselves                    |
-| Shift_JIS, Big5, GBK, EUC, ...     | 1    | the octets themselves                    |
-| none, unknown                      | 1    | the octets themselves                    |
-| UTF-16, UTF-32                     | 2, 4 | the unit if it is ASCII, else a filler   |
+| charset                            | unit | view                                       |
+|------------------------------------|------|--------------------------------------------|
+| UTF-8, ISO 8859, windows-125x, ... | 1    | the octets themselves                      |
+| Shift_JIS, Big5, GBK, EUC, ...     | 1    | the octets themselves                      |
+| none, unknown                      | 1    | the octets themselves                      |
+| UTF-16, UTF-32                     | 2, 4 | the unit if it is ASCII, else a filler     |
 | ISO-2022-JP                        | 1    | fillers for the octets of other characters |
-| UTF-7                              | 1    | fillers for shifted sequences            |
-| EBCDIC, ISO-2022-KR and -CN, HZ    |      | none: the part is left alone             |
+| UTF-7                              | 1    | fillers for shifted sequences              |
+| EBCDIC, ISO-2022-KR and -CN, HZ    |      | none: the part is left alone               |
 
 In Shift_JIS, Big5, GBK and the like an octet below 0x80 may be the second half of a character, but
 never one that is markup: `< > " ' = &` and white space are not among them.

@@ -8,19 +8,18 @@ expression without backtracking, linear in the octets whatever they are.
 |--------------------------------------------------------------|-----------------|
 | `a` and `area`, the first href of a tag                      | found           |
 | comment, conditional comment, `<![CDATA[`, doctype           | not seen        |
-| script, style, textarea, title, iframe, noframes, noembed, xmp, plaintext | not seen |
-| template, svg, math                                          | not seen        |
+| script, style, textarea, title, iframe, noframes, noembed    | not seen        |
+| xmp, plaintext, template, svg, math                          | not seen        |
 | a tag, comment or raw text that never ends                   | scan stops here |
 | raw text with `<` inside svg, math, select or frameset       | scan stops here |
 
 The last row is where a scanner without a tree cannot know how to read on; nothing behind it is
 changed.
 
-The pixel goes before the last `</body>`, else to the end, else behind the last text that was
-scanned. An `img` makes a
-parser open again the formatting elements that were left open (HTML 13.2.4.3), and the document
-would change by more than the pixel. So if one may be open, and no text stands right before the
-place, the pixel follows the last text before it: that text has opened them already.
+The pixel goes before the last `</body>`, else to the end. An `img` makes a parser open again the
+formatting elements that were left open (HTML 13.2.4.3), and the document would change by more than
+the pixel. So if one may be open, and no text stands right before the place, the pixel follows the
+last text before it: that text has opened them already. So it does where the scan stopped.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatewayd.mail.header import MAX_LINE, HeaderSection
 from gatewayd.tracking import charset, markup, parts, splice, target
@@ -141,7 +141,9 @@ class _Compiler:
             edits.sort(key=lambda edit: edit.start)
         if not edits:
             return None
-        return _Piece(splice.compile_part(octets, decoded, part.encoding, edits), text)
+        template = splice.compile_part(octets, decoded, part.encoding, edits)
+        # The template has taken what it needs; the octets are not held a second time.
+        return _Piece(template, replace(text, octets=b"", view=b""))
 
     def _links(self, text: Text, links: list[Link]) -> list[Edit]:
         edits: list[Edit] = []

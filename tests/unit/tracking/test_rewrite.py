@@ -93,3 +93,79 @@ def test_base64_keeps_the_length_of_its_lines() -> None:
     lines = result.split(b"\r\n")
     assert {60} == set(map(len, lines[:-2]))
     assert text.replace(b"http://one/", clicked("http://one/")) == base64.b64decode(result)
+
+
+def test_address_is_escaped_for_an_attribute() -> None:
+    """Whatever it is made of, the tag ends where it ended (HTML 13.1.2.3)."""
+    found = compiled(b"<a href='http://one/'>1</a>")
+
+    result = found.render(lambda _: "http://t/?a=1&b=\"'<>caf\u00e9", OPEN)
+
+    escaped = b"http://t/?a=1&amp;b=&#34;&#39;&#60;&#62;caf&#233;"
+    assert b"<a href='%s'>1</a>" % escaped == result
+
+
+@pytest.mark.parametrize("address", ["http://t/\r\nX: y", "http://t/\0", "http://t/\x7f"])
+def test_address_with_a_control_character_is_refused(address: str) -> None:
+    """It would break a line, or a reader; whoever made it has a fault."""
+    found = compiled(b'<a href="http://one/">1</a>')
+
+    with pytest.raises(ValueError, match="control character"):
+        found.render(lambda _: address, OPEN)
+
+
+def test_address_of_a_pixel_has_to_fit_in_a_line() -> None:
+    """There is no other place for it (RFC 5322 2.1.1)."""
+    found = compiled(b"<p>", opens=True)
+
+    with pytest.raises(ValueError, match="900"):
+        found.render(click, "https://t.example/" + "x" * 900)
+
+
+def test_click_is_asked_once_for_each_address() -> None:
+    """However often it stands in the message."""
+    asked: list[str] = []
+    found = compiled(b'<a href="http://one/">1</a><a href=http://one/>2</a><a href=http://two/>')
+
+    def ask(url: str) -> str:
+        asked.append(url)
+        return url
+
+    found.render(ask, OPEN)
+
+    assert asked == ["http://one/", "http://two/"]
+
+
+def test_rendering_one_recipient_does_not_touch_another() -> None:
+    """A compiled body is shared by all of them."""
+    found = compiled(b'<a href="http://one/">1</a>', opens=True)
+
+    def rendered(name: str) -> bytes:
+        return found.render(lambda _: f"https://t.example/{name}", f"https://t.example/{name}.gif")
+
+    results = [rendered(name) for name in ("a", "b", "a")]
+
+    assert results[0] == results[2]
+    assert b"t.example/b" not in results[0]
+    assert b"t.example/a" not in results[1]
+
+
+def test_long_line_is_broken_inside_the_tag() -> None:
+    """Before the attribute, and behind it if the rest does not fit (RFC 5322 2.1.1)."""
+    body = b"x" * 960 + b'<a id=y href="http://one/">' + b"z" * 5 + b"\r\n"
+
+    result = rewritten(body)
+
+    address = clicked("http://one/")
+    assert b"x" * 960 + b'<a id=y \r\nhref="%s">zzzzz\r\n' % address == result
+    rest = b"<b>" * 320
+    assert rewritten(b'<a href="http://one/">' + rest) == b'<a href="%s"\r\n>' % address + rest
+
+
+def test_link_whose_address_fills_a_line_stays() -> None:
+    """It cannot be put in anywhere; the other links are."""
+    body = b"<a href=http://one/>1</a>\r\n<a href=http://%s/>2</a>\r\n" % (b"y" * 500)
+
+    result = rewritten(body)
+
+    assert body.replace(b"http://one/", b'"%s"' % clicked("http://one/")) == result
