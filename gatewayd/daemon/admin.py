@@ -21,6 +21,8 @@ from gatewayd.delivery.trouble import Phase
 from gatewayd.errors import Code, ConfigError, ConfigProblem, Refused, StoreBroken
 from gatewayd.mail.outcome import Delivered
 from gatewayd.metrics import Metrics
+from gatewayd.suppression.importing import Importer
+from gatewayd.suppression.reading import SuppressionReader
 from gatewayd.web.admin.app import create_admin_app
 from gatewayd.web.admin.parts import AdminParts
 from gatewayd.web.health import Fact
@@ -129,6 +131,8 @@ def _parts(
         mailboxes=kernel.mailboxes,
         tokens=kernel.tokens,
         suppressions=kernel.suppressions,
+        suppression_reader=SuppressionReader(kernel.database),
+        importer=Importer(kernel.database),
         domains=kernel.domains,
         keys=kernel.keys,
         inspector=kernel.inspector,

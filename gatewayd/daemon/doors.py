@@ -27,6 +27,7 @@ from gatewayd.delivery.smarthost import Smarthost
 from gatewayd.delivery.smtp.connection import Connector
 from gatewayd.delivery.smtp.pool import Pool
 from gatewayd.errors import StoreBroken
+from gatewayd.events.read import Events
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd import submission
 from gatewayd.smtpd.auth import LoginThrottle
@@ -35,6 +36,7 @@ from gatewayd.smtpd.server import Caps, Listener, server_tls, submission_terms
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.smtpd.submission import SubmissionHandler
 from gatewayd.smtpd.terms import Terms
+from gatewayd.suppression.reading import SuppressionReader
 from gatewayd.web.app import ApiParts, create_api_app, create_metrics_app
 from gatewayd.web.health import Readiness
 from gatewayd.web.server import HttpServer
@@ -121,6 +123,9 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         intake=kernel.intake,
         tokens=kernel.tokens,
         inspector=kernel.inspector,
+        events=Events(kernel.database),
+        suppressions=kernel.suppressions,
+        suppression_reader=SuppressionReader(kernel.database),
         readiness=readiness,
         limits=config.limits,
     )

@@ -16,6 +16,8 @@ from gatewayd.store.schema import events
 UNSORTED: Final = dt.timedelta(minutes=1)
 """So much earlier than its neighbours may an event of a late transaction be, at the most."""
 
+_LONG_AGO: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
@@ -92,7 +94,7 @@ def before(tx: Tx, at: dt.datetime) -> int:
     first, last = tx.execute(_FIRST).scalar_one(), tx.execute(_LAST).scalar_one()
     if first is None:
         return 0
-    wanted = at - UNSORTED
+    wanted = max(at, _LONG_AGO) - UNSORTED
     low, high = int(first), int(last) + 1  # all before `low` is too early
     while low < high:
         middle = (low + high) // 2

@@ -4,7 +4,8 @@
 uvicorn ─> Edge ─> BodyLimit ─> Starlette ─┬─ /healthz /readyz
                                            ├─ /caught            (localserve)
                                            └─ /api/v1 ─ FastAPI ─┬─ /openapi.json
-                                                                 └─ /messages...
+                                                                 ├─ /messages... /events
+                                                                 └─ /suppressions...
 ```
 
 The operators' application, on the unix socket, is `web/admin/`: `create_admin_app` there stands on
@@ -17,7 +18,8 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -25,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp
 
 import gatewayd
@@ -33,9 +35,17 @@ from gatewayd import log
 from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import GatewayError, Refused
 from gatewayd.web import caught, health, metrics, openapi, problems, validation
+from gatewayd.web.api import events as stories
+from gatewayd.web.api.events import Events, EventsApi
 from gatewayd.web.api.messages import Inspector, MessagesApi
 from gatewayd.web.api.models import SendBatch, SendMessage
 from gatewayd.web.api.submissions import Intake
+from gatewayd.web.api.suppressions import (
+    NewSuppression,
+    Reader,
+    Suppressions,
+    SuppressionsApi,
+)
 from gatewayd.web.api.views import Problem
 from gatewayd.web.auth import Gate, Tokens
 from gatewayd.web.edge import Edge
@@ -53,13 +63,20 @@ Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 _log = log.get_logger(__name__)
 
 
+class Stories(Inspector, stories.Inspector, Protocol):
+    """All that is known of accepted messages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
     """What the API stands on."""
 
     intake: Intake
     tokens: Tokens
-    inspector: Inspector
+    inspector: Stories
+    events: Events
+    suppressions: Suppressions
+    suppression_reader: Reader
     readiness: health.Readiness
     limits: LimitsSection
 
@@ -118,11 +135,20 @@ def _api(parts: ApiParts) -> FastAPI:
     messages = MessagesApi(
         gate=gate, intake=parts.intake, inspector=parts.inspector, limits=parts.limits
     )
-    app.include_router(messages.router())
+    happened = EventsApi(gate=gate, events=parts.events, inspector=parts.inspector)
+    listed = SuppressionsApi(
+        gate=gate, suppressions=parts.suppressions, reader=parts.suppression_reader
+    )
+    routers = (messages.router(), happened.router(), listed.router())
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes]
+    app.add_exception_handler(HTTPException, _refuse_method(routes))
     octets = b""
 
     def render() -> bytes:
-        whole = openapi.document(app, path=API_PATH, models=(SendMessage, SendBatch, Problem))
+        models = (SendMessage, SendBatch, NewSuppression, Problem)
+        whole = openapi.document(app, path=API_PATH, models=models)
         return json.dumps(whole).encode()
 
     async def show_openapi(_: Request) -> Response:
@@ -147,6 +173,26 @@ async def _refuse(request: Request, error: Exception) -> Response:
     else:
         bound.debug("http_request_refused", reason=problem.detail)
     return problems.response(problem, request.scope)
+
+
+def _refuse_method(routes: Sequence[BaseRoute]) -> Handler:
+    """As `_refuse`. The router names the methods of one route, where a path may have several."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            matching = [
+                route
+                for route in routes
+                if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+            ]
+            same = [route for route in matching if route.path == matching[0].path]
+            methods = {method for route in same for method in route.methods or ()}
+            if methods:
+                headers = {"Allow": ", ".join(sorted(methods))}
+                error = HTTPException(error.status_code, headers=headers)
+        return await _refuse(request, error)
+
+    return refuse
 
 
 async def _refuse_parameters(request: Request, error: RequestValidationError) -> Response:

@@ -12,6 +12,7 @@ from gatewayd.errors import Code, Fault, Refused
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 _CURSOR: Final = re.compile(r"[A-Za-z0-9_-]{1,512}\Z")
+_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z", re.ASCII)  # fits both databases
 
 
 def encode(position: str | None) -> str | None:
@@ -33,6 +34,49 @@ def decode(cursor: str | None) -> str | None:
     if not position or encode(position) != cursor:
         raise _unknown()
     return position
+
+
+def encode_number(position: int) -> str:
+    """The cursor for a place in a log; there is always one."""
+    return str(encode(str(position)))
+
+
+def decode_number(cursor: str | None) -> int | None:
+    """The place in a log that a cursor names.
+
+    Raises:
+        Refused: we never made such a cursor.
+    """
+    position = decode(cursor)
+    if position is None:
+        return None
+    if _NUMBER.match(position) is None:
+        raise _unknown()
+    return int(position)
+
+
+def encode_row(address_key: str, scope: str) -> str:
+    """The cursor after a row; cursors are ASCII, and addresses need not be (RFC 6531 3.3)."""
+    return str(encode(f"{address_key.encode('punycode').decode('ascii')}\n{scope}"))
+
+
+def decode_row(cursor: str | None) -> tuple[str, str] | None:
+    """The address_key and scope of the row that a cursor names.
+
+    Raises:
+        Refused: we never made such a cursor.
+    """
+    if cursor is None:
+        return None
+    position, _, scope = str(decode(cursor)).partition("\n")
+    try:
+        address_key = position.encode("ascii").decode("punycode")
+    except UnicodeError:
+        address_key = ""
+    is_text = f"{address_key}{scope}".isprintable()  # what PostgreSQL can be asked for
+    if not is_text or encode_row(address_key, scope) != cursor:
+        raise _unknown()
+    return address_key, scope
 
 
 def _position(cursor: str) -> str:

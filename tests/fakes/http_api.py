@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from gatewayd import ids
 from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import Code, Fault, Refused
+from gatewayd.events.read import EventFilter, EventPage
 from gatewayd.ids import MailboxId, QueueId, TokenId
-from gatewayd.mail.address import Address
+from gatewayd.mail.address import Address, AddressSyntaxError
 from gatewayd.policy.submission import Accepted, AcceptedRecipient, QuotaState, Submission
 from gatewayd.queue.states import State
+from gatewayd.store.events import EventRow
+from gatewayd.store.suppressions import SuppressionRow
+from gatewayd.suppression.reading import SuppressionFilter
 from gatewayd.tokens.claims import Principal, Scope
 from gatewayd.web.api.queries import MessageFilter
 from gatewayd.web.app import ApiParts
@@ -134,11 +138,21 @@ class StoredRecipient:
     delivered_at: dt.datetime | None = None
     last_reply: str | None = "451 4.3.0 later"
     updated_at: dt.datetime = NOW
+    bounced_at: dt.datetime | None = None
+    bounce_class: str | None = None
+    bounce_reason: str | None = None
+    delayed_at: dt.datetime | None = None
+    complained_at: dt.datetime | None = None
+    unsubscribed_at: dt.datetime | None = None
+    opened_at: dt.datetime | None = None
+    clicked_at: dt.datetime | None = None
+    machine_opened_at: dt.datetime | None = None
+    machine_clicked_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAttempt:
-    """As `views.AttemptView` reads it."""
+    """As `views.AttemptDetail` reads it."""
 
     attempt_id: str = "attempt-1"
     next_hop: str = "smarthost.example:587"
@@ -147,6 +161,11 @@ class StoredAttempt:
     started_at: dt.datetime = NOW
     ended_at: dt.datetime | None = NOW
     marked: bool = False
+    tls_version: str | None = "TLSv1.3"
+    tls_cipher: str | None = "TLS_AES_256_GCM_SHA384"
+    duration_ms: int | None = 17
+    transcript: str = "C: MAIL FROM:<***>"
+    recipients: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +182,7 @@ class StoredMessage:
     tags: tuple[str, ...] = ("invoice",)
     metadata: tuple[tuple[str, str], ...] = (("run", "17"),)
     reverse_path: str = str(MAILBOX)
+    is_dsn: bool = False
     recipients: tuple[StoredRecipient, ...] = ()
     attempts: tuple[StoredAttempt, ...] = (StoredAttempt(),)
 
@@ -205,6 +225,142 @@ class FakeInspector:
             items=items, next_cursor=items[-1].queue_id if len(left) > limit else None
         )
 
+    async def attempts(
+        self, queue_id: QueueId, mailbox_id: MailboxId | None
+    ) -> tuple[StoredAttempt, ...]:
+        return (await self.message(queue_id, mailbox_id)).attempts
+
+    async def explain(self, queue_id: QueueId, mailbox_id: MailboxId | None) -> StoredStory:
+        message = await self.message(queue_id, mailbox_id)
+        answers = tuple(StoredAnswer(address=each.address) for each in message.recipients)
+        return StoredStory(message=message, recipients=answers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFact:
+    """As `views.FactView` reads it."""
+
+    what: str = "clicked"
+    at: dt.datetime | None = NOW
+    text: str = "https://example.org/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAnswer:
+    """As `views.RecipientAnswer` reads it."""
+
+    recipient_id: str = "recipient-1"
+    address: str = "ann@example.com"
+    state: State = State.DELIVERED
+    where: str = "was taken by the next hop"
+    decided_by: str = "smarthost.example:587 said 250 ok"
+    facts: tuple[StoredFact, ...] = (StoredFact(),)
+    next_attempt_at: dt.datetime | None = None
+    advice: str = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredStory:
+    """As `views.Explanation` reads it."""
+
+    message: StoredMessage
+    recipients: tuple[StoredAnswer, ...]
+    summary: str = "accepted: 1 delivered"
+    lines: tuple[str, ...] = ("ann@example.com was taken by the next hop",)
+    events: tuple[EventRow, ...] = ()
+
+    @property
+    def queue_id(self) -> str:
+        return self.message.queue_id
+
+
+@dataclass
+class FakeEvents:
+    """The log of one mailbox; a position is the number of events before it."""
+
+    stored: list[EventRow] = field(default_factory=list)
+    asked: list[EventFilter] = field(default_factory=list)
+
+    async def of_mailbox(
+        self, mailbox_id: MailboxId, wanted: EventFilter, *, position: int | None, limit: int
+    ) -> EventPage:
+        assert mailbox_id == MAILBOX_ID
+        self.asked.append(wanted)
+        return self._page(self.stored, position or 0, limit)
+
+    async def of_message(
+        self, queue_id: QueueId, mailbox_id: MailboxId, *, position: int | None, limit: int
+    ) -> EventPage:
+        assert mailbox_id == MAILBOX_ID
+        rows = [row for row in self.stored if row.queue_id == queue_id]
+        if not rows:
+            raise Refused(Code.NOT_FOUND, "There is no such message.")
+        return self._page(rows, position or 0, limit)
+
+    @staticmethod
+    def _page(rows: Sequence[EventRow], start: int, limit: int) -> EventPage:
+        items = tuple(rows[start : start + limit])
+        position = start + len(items)
+        return EventPage(items=items, position=position, has_more=len(rows) > position)
+
+
+@dataclass
+class FakeSuppressions:
+    """The list, in memory: rows by scope and address."""
+
+    rows: dict[tuple[str, str], SuppressionRow] = field(default_factory=dict)
+
+    async def add(
+        self,
+        address: str,
+        *,
+        scope: str,
+        reason: str,
+        source: str,
+        expires_at: dt.datetime | None = None,
+    ) -> SuppressionRow:
+        key = self._key(address)
+        row = SuppressionRow(
+            scope=scope, address_key=key, address=address, reason=reason, source=source,
+            first_seen_at=NOW, last_seen_at=NOW, expires_at=expires_at,
+        )  # fmt: skip
+        self.rows[scope, key] = row
+        return row
+
+    async def remove(self, address: str, *, scope: str) -> None:
+        if self.rows.pop((scope, self._key(address)), None) is None:
+            raise Refused(Code.NOT_FOUND, "It is not suppressed.")
+
+    async def test(self, address: str, *, scope: str) -> SuppressionRow | None:
+        key = self._key(address)
+        return self.rows.get((scope, key)) or self.rows.get(("*", key))
+
+    async def entry(self, address: str, *, scope: str) -> SuppressionRow:
+        row = self.rows.get((scope, self._key(address)))
+        if row is None:
+            raise Refused(Code.NOT_FOUND, "It is not suppressed.")
+        return row
+
+    async def page(
+        self, scope: str, wanted: SuppressionFilter, *, after: str | None, limit: int
+    ) -> list[SuppressionRow]:
+        found = sorted(
+            (row for row in self.rows.values() if row.scope == scope),
+            key=lambda row: row.address_key,
+        )
+        return [
+            row
+            for row in found
+            if (after is None or row.address_key > after) and wanted.reason in (None, row.reason)
+        ][:limit]
+
+    @staticmethod
+    def _key(address: str) -> str:
+        try:
+            return Address.parse(address).canonical
+        except AddressSyntaxError as error:
+            raise Refused(Code.VALIDATION_FAILED, "It is no address.") from error
+
 
 @dataclass
 class FakeReadiness:
@@ -223,6 +379,8 @@ class FakeApi:
     intake: FakeIntake = field(default_factory=FakeIntake)
     tokens: FakeTokens = field(default_factory=FakeTokens)
     inspector: FakeInspector = field(default_factory=FakeInspector)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     readiness: FakeReadiness = field(default_factory=FakeReadiness)
     limits: LimitsSection = field(default_factory=LimitsSection)
 
@@ -232,6 +390,9 @@ class FakeApi:
             intake=self.intake,
             tokens=self.tokens,
             inspector=self.inspector,
+            events=self.events,
+            suppressions=self.suppressions,
+            suppression_reader=self.suppressions,
             readiness=self.readiness,
             limits=self.limits,
         )

@@ -20,6 +20,7 @@ from gatewayd.config.limits import LimitsSection, TimeoutsSection
 from gatewayd.config.listeners import ListenerTls, SubmissionListener
 from gatewayd.config.types import Bind
 from gatewayd.errors import Code, StoreUnavailable
+from gatewayd.events.read import Events
 from gatewayd.intake.pipeline import Settings
 from gatewayd.smtpd import Caps, Listener, MemoryBudget, SubmissionHandler
 from gatewayd.smtpd.auth import LoginThrottle
@@ -27,6 +28,7 @@ from gatewayd.smtpd.replies import NEVER_IN_SMTP
 from gatewayd.smtpd.server import submission_terms
 from gatewayd.smtpd.submission import VERBS
 from gatewayd.store import messages
+from gatewayd.suppression.reading import SuppressionReader
 from gatewayd.tokens.claims import Scope
 from gatewayd.tokens.service import Request
 from gatewayd.web.app import ApiParts, create_api_app
@@ -182,7 +184,7 @@ async def _listening(world: World) -> AsyncIterator[Bind]:
     )  # fmt: skip
     listener = Listener(
         name="test", bind=section.bind, sockets=(), terms=terms, verbs=VERBS,
-        make_handler=lambda: SubmissionHandler(
+        make_handler=lambda _: SubmissionHandler(
             tokens=world.tokens, intake=world.intake, bodies=world.spool, clock=world.clock
         ),
         caps=Caps(LIMITS), tls_context=None, is_overloaded=bool,
@@ -232,6 +234,8 @@ async def _by_http(one: Try, spoil: Step = _nothing, *, is_late: bool = False) -
     world = one.world
     parts = ApiParts(
         intake=world.intake, tokens=world.tokens, inspector=world.inspector,
+        events=Events(world.database), suppressions=world.suppressions,
+        suppression_reader=SuppressionReader(world.database),
         readiness=FakeReadiness(), limits=LIMITS,
     )  # fmt: skip
     transport = httpx2.ASGITransport(app=create_api_app(parts))

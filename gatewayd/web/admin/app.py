@@ -6,7 +6,7 @@
 | /mailboxes /mailboxes/{address}       | GET POST; GET PATCH DELETE; POST .../validate    |
 | /tokens /tokens/{token_id}            | GET POST; DELETE                                 |
 | /messages /messages/{queue_id}        | GET; GET; GET .../explain; POST .../{verb}       |
-| /suppressions                         | GET POST DELETE; GET /suppressions/test          |
+| /suppressions                         | GET POST DELETE; GET .../test; POST .../import   |
 | /domains /domains/{domain}            | GET POST; GET (its DNS records) DELETE           |
 | /keys /keys/{purpose}/{phase}         | GET; POST                                        |
 
@@ -28,7 +28,7 @@ import gatewayd
 from gatewayd import log
 from gatewayd.errors import ConfigError, KeyFileError, StoreError, StoreUnavailable
 from gatewayd.web import problems
-from gatewayd.web.admin import keeping, messages, senders
+from gatewayd.web.admin import keeping, messages, senders, suppressions
 from gatewayd.web.admin.parts import AdminParts
 from gatewayd.web.app import exception_handlers, protect
 
@@ -53,6 +53,7 @@ def create_admin_app(parts: AdminParts) -> ASGIApp:
     )
     app.include_router(senders.router(parts))
     app.include_router(messages.router(parts))
+    app.include_router(suppressions.router(parts))
     app.include_router(keeping.router(parts))
 
     @app.get("/status")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 
 from gatewayd.ids import QueueId
-from gatewayd.queue.inspect import MessageView
+from gatewayd.queue.views import MessageView
 from gatewayd.web import paging
 from gatewayd.web.admin.parts import AdminParts
 from gatewayd.web.api import views
@@ -43,22 +43,9 @@ def router(parts: AdminParts) -> APIRouter:
 
     @routes.get("/{queue_id:path}/explain")
     async def explain(queue_id: str) -> dict[str, Any]:
+        """The same answer as that of the API."""
         found = await inspector.explain(QueueId(queue_id), None)
-        return {
-            "queue_id": queue_id,
-            "summary": found.summary,
-            "lines": list(found.lines),
-            "events": [
-                {
-                    "at": event.at.isoformat(),
-                    "type": event.type,
-                    "recipient_id": event.recipient_id,
-                    "data": event.data,
-                }
-                for event in found.events
-            ],
-            "message": _shown(found.message, with_transcripts=True),
-        }
+        return views.Explanation.model_validate(found).model_dump(mode="json")
 
     @routes.get("/{queue_id:path}")
     async def show(queue_id: str) -> dict[str, Any]:

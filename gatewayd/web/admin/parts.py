@@ -11,7 +11,9 @@ from gatewayd.domains.service import Domains
 from gatewayd.keys.service import Keys
 from gatewayd.mailboxes.accounts import Mailboxes
 from gatewayd.queue.inspect import Inspector
+from gatewayd.suppression.importing import Importer
 from gatewayd.suppression.lists import Suppressions
+from gatewayd.suppression.reading import SuppressionReader
 from gatewayd.tokens.service import Tokens
 
 
@@ -27,6 +29,8 @@ class AdminParts:
     mailboxes: Mailboxes
     tokens: Tokens
     suppressions: Suppressions
+    suppression_reader: SuppressionReader
+    importer: Importer
     domains: Domains
     keys: Keys
     inspector: Inspector

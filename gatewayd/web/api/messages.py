@@ -7,6 +7,8 @@
 | POST /messages/raw      | messages:send | 202, for message/rfc822                              |
 | GET /messages/{queue_id}| messages:read | recipients with states, attempts; else's mail is 404 |
 | GET /messages           | messages:read | a page, newest first                                 |
+
+Reports of ours (DSNs) to the mailbox stand among its messages: `is_dsn`.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import GatewayError
 from gatewayd.ids import MailboxId, QueueId
 from gatewayd.policy.submission import Accepted, Options, QuotaState
-from gatewayd.tokens.claims import Principal, Scope
+from gatewayd.tokens.claims import Scope
 from gatewayd.web import body, idempotency, openapi, paging, problems, validation
 from gatewayd.web.api import octets, submissions, views
+from gatewayd.web.api.answer import JSON, json_response, principal
 from gatewayd.web.api.models import SendBatch, SendMessage
 from gatewayd.web.api.queries import MessageFilter, MessageQuery, RawQuery
 from gatewayd.web.api.submissions import Draft, Intake
 from gatewayd.web.auth import Gate
 
 RAW: Final = "message/rfc822"
-_JSON: Final = "application/json"
 _WINDOWS_S: Final = {"hour": 3600, "day": 86400}
 
 _log = log.get_logger(__name__)
@@ -131,7 +133,7 @@ class MessagesApi:
         draft = submissions.from_fields(
             message,
             document,
-            _principal(request),
+            principal(request),
             options=_options(request, octets_),
             trace=submissions.trace(request.scope),
         )
@@ -147,7 +149,7 @@ class MessagesApi:
         draft = submissions.from_octets(
             octets.parse(content, header_octets=self._limits.header_octets),
             query.rcpt,
-            _principal(request),
+            principal(request),
             options=_options(request, content),
             trace=submissions.trace(request.scope),
         )
@@ -175,24 +177,19 @@ class MessagesApi:
         quotas = [answer.quota for answer in answers if isinstance(answer, Accepted)]
         results = [_result(request, index, answer) for index, answer in enumerate(answers)]
         view = views.Batch(results=results)
-        return _json_response(
-            view.model_dump_json(exclude_none=True),
-            202,
-            _rate_limit(min(quotas, key=_left, default=())),
-        )
+        headers = _rate_limit(min(quotas, key=_left, default=()))
+        return json_response(view, 202, headers, exclude_none=True)
 
     async def show(self, request: Request, queue_id: UUID) -> Response:
         """One message, with its recipients and attempts."""
-        found = await self._inspector.message(
-            QueueId(str(queue_id)), _principal(request).mailbox_id
-        )
-        return _json_response(views.MessageView.model_validate(found).model_dump_json(), 200)
+        found = await self._inspector.message(QueueId(str(queue_id)), principal(request).mailbox_id)
+        return json_response(views.MessageView.model_validate(found), 200)
 
     async def list(self, request: Request, query: Annotated[MessageQuery, Query()]) -> Response:
         """Messages of the mailbox, newest first."""
         page = await self._inspector.messages(
             query.wanted,
-            mailbox_id=_principal(request).mailbox_id,
+            mailbox_id=principal(request).mailbox_id,
             cursor=paging.decode(query.cursor),
             limit=query.limit,
         )
@@ -200,7 +197,7 @@ class MessagesApi:
             items=[views.MessageView.model_validate(item) for item in page.items],
             next_cursor=paging.encode(page.next_cursor),
         )
-        return _json_response(view.model_dump_json(), 200)
+        return json_response(view, 200)
 
     async def _may_send(self, request: Request) -> None:
         request.state.principal = await self._gate.admit(request.scope, Scope.MESSAGES_SEND)
@@ -212,7 +209,7 @@ class MessagesApi:
         """The body as a value and as octets."""
         if request.scope["query_string"]:
             raise validation.refuse([validation.fault("no parameters are known here", "query")])
-        body.require_media_type(request.scope, _JSON)
+        body.require_media_type(request.scope, JSON)
         content = await request.body()
         return body.parse_json(content), content
 
@@ -243,7 +240,7 @@ class MessagesApi:
         return submissions.from_fields(
             message,
             item,
-            _principal(request),
+            principal(request),
             options=options,
             trace=submissions.trace(request.scope),
             prefix=validation.pointer("messages", index),
@@ -255,11 +252,6 @@ def _read_message(document: object, *place: str | int) -> SendMessage:
         return SendMessage.model_validate(document)
     except ValidationError as error:
         raise validation.from_pydantic(error, document, SendMessage, *place) from None
-
-
-def _principal(request: Request) -> Principal:
-    principal: Principal = request.state.principal
-    return principal
 
 
 def _options(request: Request, content: bytes) -> Options:
@@ -287,11 +279,7 @@ def _accepted(accepted: Accepted) -> Response:
     headers = _rate_limit(accepted.quota)
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return _json_response(views.sent(accepted).model_dump_json(), 202, headers)
-
-
-def _json_response(text: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(text.encode(), status_code=status, headers=headers, media_type=_JSON)
+    return json_response(views.sent(accepted), 202, headers)
 
 
 def _rate_limit(quota: tuple[QuotaState, ...]) -> dict[str, str]:

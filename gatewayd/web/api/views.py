@@ -1,9 +1,9 @@
-"""The JSON that a client gets: what was accepted, what became of it, and problems."""
+"""The JSON that a client gets: what was accepted, what became of it, who is off, and problems."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -87,6 +87,16 @@ class RecipientView(View):
     delivered_at: dt.datetime | None
     last_reply: str | None = Field(description="The last thing the next hop said.")
     updated_at: dt.datetime
+    bounced_at: dt.datetime | None = Field(description="A report said that it failed after all.")
+    bounce_class: str | None = Field(description="permanent, transient or unknown.")
+    bounce_reason: str | None = Field(description="Such as user_unknown or mailbox_full.")
+    delayed_at: dt.datetime | None = Field(description="A report said that it takes time.")
+    complained_at: dt.datetime | None = Field(description="The recipient took it for spam.")
+    unsubscribed_at: dt.datetime | None
+    opened_at: dt.datetime | None = Field(description="First opened by a person.")
+    clicked_at: dt.datetime | None = Field(description="First link followed by a person.")
+    machine_opened_at: dt.datetime | None = Field(description="By a proxy or a scanner.")
+    machine_clicked_at: dt.datetime | None = Field(description="By a scanner.")
 
 
 class AttemptView(View):
@@ -99,6 +109,34 @@ class AttemptView(View):
     started_at: dt.datetime
     ended_at: dt.datetime | None
     marked: bool = Field(description="The final dot may have been written.")
+
+
+class AttemptedView(View):
+    """A recipient that an attempt was for."""
+
+    recipient_id: str
+    address: str
+    outcome: str | None = Field(
+        description="delivered, deferred, failed, in_doubt or expired; null while it goes on."
+    )
+
+
+class AttemptDetail(AttemptView):
+    """One try, with what was said and for whom."""
+
+    tls_version: str | None = Field(description="Such as TLSv1.3; null for plaintext.")
+    tls_cipher: str | None
+    duration_ms: int | None
+    transcript: str = Field(
+        description="`C:` is us, `S:` the next hop. Addresses and secrets are redacted."
+    )
+    recipients: list[AttemptedView]
+
+
+class Attempts(View):
+    """The tries of one message, in order; the last 100."""
+
+    items: list[AttemptDetail]
 
 
 class MessageView(View):
@@ -114,6 +152,7 @@ class MessageView(View):
     tags: list[str]
     metadata: Annotated[dict[str, str], BeforeValidator(dict)]  # pairs come in, too
     reverse_path: str
+    is_dsn: bool = Field(description="A report of ours to the mailbox, about another message.")
     recipients: list[RecipientView]
     attempts: list[AttemptView]
 
@@ -123,6 +162,90 @@ class MessagePage(View):
 
     items: list[MessageView]
     next_cursor: str | None = Field(description="For `?cursor=`; null on the last page.")
+
+
+class EventView(View):
+    """One thing that happened."""
+
+    event_id: str
+    type: str = Field(description="A word of docs/events.md.", examples=["recipient.delivered"])
+    at: dt.datetime
+    queue_id: str | None
+    recipient_id: str | None
+    data: dict[str, Any] = Field(description="What else is known; depends on the type.")
+
+
+class EventPage(View):
+    """Events, the oldest first."""
+
+    items: list[EventView]
+    next_cursor: str = Field(
+        description="For `?cursor=`, now or when more has happened: it does not get old."
+    )
+    has_more: bool = Field(description="There is more already. `items` may be empty all the same.")
+
+
+class FactView(View):
+    """One thing that happened beside the state."""
+
+    what: str = Field(examples=["clicked"])
+    at: dt.datetime | None
+    text: str
+
+
+class RecipientAnswer(View):
+    """The answer about one recipient."""
+
+    recipient_id: str
+    address: str
+    state: State
+    where: str = Field(description="What follows the address in a sentence.")
+    decided_by: str = Field(description="The reply, report, rule or person; empty if none did.")
+    facts: list[FactView] = Field(description="In the order of their time.")
+    next_attempt_at: dt.datetime | None
+    advice: str = Field(description="What to do; `nothing`, if nothing.")
+
+
+class Explanation(View):
+    """What happened to a message, in plain words."""
+
+    queue_id: str
+    summary: str
+    lines: list[str] = Field(description="One sentence for each recipient.")
+    recipients: list[RecipientAnswer]
+    events: list[EventView] = Field(description="The latest 1000.")
+    message: MessageView
+
+
+class SuppressionView(View):
+    """An address that gets no mail of the mailbox."""
+
+    address: str
+    reason: str = Field(examples=["hard_bounce"])
+    source: str = Field(description="How it is known, such as `smtp`, `dsn` or `api`.")
+    first_seen_at: dt.datetime
+    last_seen_at: dt.datetime
+    expires_at: dt.datetime | None = Field(description="It has no effect then; null for never.")
+
+
+class SuppressionPage(View):
+    """Suppressions by address."""
+
+    items: list[SuppressionView]
+    next_cursor: str | None = Field(description="For `?cursor=`; null on the last page.")
+
+
+class SuppressionTest(View):
+    """Whether mail of the mailbox to an address would be refused now."""
+
+    address: str
+    suppressed: bool
+    scope: Literal["mailbox", "all"] | None = Field(
+        description="`all`: an operator's, for every mailbox; its reason is not told."
+    )
+    reason: str | None
+    since: dt.datetime | None
+    until: dt.datetime | None = Field(description="Null for ever, or when it is not suppressed.")
 
 
 def sent(accepted: Accepted) -> Sent:
