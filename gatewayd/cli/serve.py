@@ -26,6 +26,7 @@ def localserve(
     smtp_port: Port = 2587,
     smtps_port: Port = 2465,
     http_port: Port = 8025,
+    bounce_port: Port = 2525,
     json: AsJson = False,
 ) -> int:
     """Run everything on loopback with nothing to configure, and catch the mail."""
@@ -38,6 +39,7 @@ def localserve(
             smtp_port=smtp_port,
             smtps_port=smtps_port,
             http_port=http_port,
+            bounce_port=bounce_port,
             json=json,
         )
     )

@@ -14,6 +14,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gatewayd.bounces.pipeline import Bounces
 from gatewayd.clock import Clock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop
@@ -73,6 +74,7 @@ class Kernel:
     retention: Retention
     reverse_paths: ReversePaths | None
     links: Links | None
+    bounces: Bounces
 
     def close(self) -> None:
         self.database.close()
@@ -216,6 +218,16 @@ def kernel(
         retention=Retention(database, spool, config.retention),
         reverse_paths=reverse_paths,
         links=links,
+        bounces=Bounces(
+            database,
+            reverse_paths=reverse_paths,
+            find_tokens=links.find if links is not None else None,
+            section=config.suppression,
+            parse_octets=config.bounces.parse_octets,
+            clock=clock,
+            metrics=metrics,
+            executor=None,
+        ),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 from asyncio import sslproto
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gatewayd import log
+from gatewayd.bounces.postmaster import Postmaster
 from gatewayd.clock import Clock
 from gatewayd.config import load
 from gatewayd.config.delivery import NextHop, TlsMode
@@ -21,6 +22,7 @@ from gatewayd.daemon.build import Kernel
 from gatewayd.daemon.supervisor import Service
 from gatewayd.delivery.attempt import Attempts
 from gatewayd.delivery.dispatcher import Dispatcher
+from gatewayd.delivery.notify import Notifier
 from gatewayd.delivery.rendering import Renderer
 from gatewayd.delivery.signing import Signer
 from gatewayd.delivery.smarthost import Smarthost
@@ -28,16 +30,23 @@ from gatewayd.delivery.smtp.connection import Connector
 from gatewayd.delivery.smtp.pool import Pool
 from gatewayd.errors import StoreBroken
 from gatewayd.events.read import Events
+from gatewayd.events.wakeup import Wakeup
+from gatewayd.keys.verp import ReversePaths
 from gatewayd.metrics import Metrics
-from gatewayd.smtpd import submission
+from gatewayd.queue.notices import Notices
+from gatewayd.smtpd import bounces, submission
 from gatewayd.smtpd.auth import LoginThrottle
+from gatewayd.smtpd.bounces import BounceHandler, BounceParts
 from gatewayd.smtpd.data import MemoryBudget
-from gatewayd.smtpd.server import Caps, Listener, server_tls, submission_terms
+from gatewayd.smtpd.server import Caps, Listener, bounce_terms, server_tls, submission_terms
+from gatewayd.smtpd.simulated_returns import Returns
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.smtpd.submission import SubmissionHandler
 from gatewayd.smtpd.terms import Terms
 from gatewayd.suppression.reading import SuppressionReader
-from gatewayd.web.app import ApiParts, create_api_app, create_metrics_app
+from gatewayd.tracking.recorder import Recorder
+from gatewayd.tracking.unsubscribe import Unsubscribes
+from gatewayd.web.app import ApiParts, RecipientParts, create_api_app, create_metrics_app
 from gatewayd.web.health import Readiness
 from gatewayd.web.server import HttpServer
 
@@ -47,12 +56,20 @@ TLS_BUFFER_OCTETS = 16_384
 POLL_ALONE_S = 60.0  # nobody else writes this database: a wake-up is sure
 POLL_SHARED_S = 1.0
 
+NOTICES_S = 1.0  # a submitter that asked for a DSN can wait so long for it
+BOUNCES = "bounces"
+MINUTES_OF_A_DAY = 1440
+
 LOOPBACK = Bind("127.0.0.1", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """What a reload and a printed address need to get hold of."""
+    """What a reload and a printed address need to get hold of.
+
+    listeners: of submission, then the bounce listener if there is one.
+    last_words: to be called when every door is closed; it keeps what they have taken last.
+    """
 
     services: tuple[Service, ...]
     listeners: tuple[Listener, ...]
@@ -61,6 +78,7 @@ class Doors:
     connector: Connector
     terms: Callable[[Config], Mapping[str, Terms]]
     use_limits: Callable[[LimitsSection], None]
+    last_words: Callable[[], Awaitable[None]]
     close: Callable[[], None]
 
 
@@ -103,14 +121,14 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
     config, clock, metrics = kernel.config, kernel.clock, kernel.metrics
     tls = tls_context(config)
     shared = _Shared(kernel, on_fatal)
-    listeners = tuple(
+    listeners: tuple[Listener, ...] = tuple(
         Listener(
             name=section.name,
             bind=section.bind,
             sockets=sockets.get(section.name, ()),
             terms=shared.terms_of(config, section),
             verbs=submission.VERBS,
-            make_handler=lambda: SubmissionHandler(
+            make_handler=lambda _: SubmissionHandler(
                 tokens=kernel.tokens, intake=kernel.intake, bodies=kernel.spool, clock=clock
             ),
             caps=shared.caps,
@@ -119,6 +137,27 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         )
         for section in config.submission
     )
+    recorder = Recorder(kernel.database, section=config.tracking, clock=clock, metrics=metrics)
+    recipients = None
+    if kernel.links is not None:
+        recipients = RecipientParts(
+            links=kernel.links,
+            recorder=recorder,
+            unsubscribes=Unsubscribes(kernel.database),
+            requests_per_minute=config.tracking.requests_per_minute,
+            clock=clock,
+        )
+    if kernel.reverse_paths is not None:
+        listeners += (
+            _bounce_listener(
+                kernel,
+                kernel.reverse_paths,
+                shared,
+                sockets=sockets.get(BOUNCES, ()),
+                tls=tls,
+                is_overloaded=is_overloaded,
+            ),
+        )
     parts = ApiParts(
         intake=kernel.intake,
         tokens=kernel.tokens,
@@ -131,7 +170,9 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
     )
     http = HttpServer(
         name="http",
-        app=create_api_app(parts, caught_mail=catcher if show_caught else None),
+        app=create_api_app(
+            parts, recipients=recipients, caught_mail=catcher if show_caught else None
+        ),
         at=config.http.bind,
         section=config.http,
         sockets=sockets.get("http", ()),
@@ -139,7 +180,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
     )
     services: list[Service] = []
     connector, delivery, close = _delivery(kernel, simulator)
-    services.append(delivery)
+    services += [delivery, _notifier(kernel), recorder]
     if config.metrics.bind is not None:
         services.append(
             HttpServer(
@@ -159,6 +200,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         connector=connector,
         terms=shared.terms,
         use_limits=shared.use_limits,
+        last_words=recorder.flush,
         close=close,
     )
 
@@ -176,6 +218,9 @@ def make_simulator(
     return Simulator(
         bind=LOOPBACK,
         catcher=catcher,
+        returns=Returns(
+            config.bounces.bind if config.bounces.domain is not None else None, clock=clock
+        ),
         limits=limits.model_copy(update={"message_octets": message_octets}),
         timeouts=config.timeouts,
         clock=clock,
@@ -213,7 +258,25 @@ class _Shared:
 
     def terms(self, config: Config) -> Mapping[str, Terms]:
         """The terms of each listener under a configuration, by its name."""
-        return {section.name: self.terms_of(config, section) for section in config.submission}
+        return {
+            **{section.name: self.terms_of(config, section) for section in config.submission},
+            BOUNCES: self.bounce_terms(config),
+        }
+
+    def bounce_terms(self, config: Config) -> Terms:
+        section = config.bounces
+        octets = {"message_octets": section.message_octets}
+        return bounce_terms(
+            hostname=config.daemon.hostname,
+            has_tls=config.tls.certificate is not None,
+            limits=config.limits.model_copy(update=octets),
+            timeouts=config.timeouts,
+            budget=self._budget,
+            throttle=self._throttle,
+            clock=self._kernel.clock,
+            metrics=self._kernel.metrics,
+            on_fatal=self._on_fatal,
+        )
 
     def terms_of(self, config: Config, section: SubmissionListener) -> Terms:
         return submission_terms(
@@ -227,6 +290,61 @@ class _Shared:
             metrics=self._kernel.metrics,
             on_fatal=self._on_fatal,
         )
+
+
+def _bounce_listener(
+    kernel: Kernel,
+    reverse_paths: ReversePaths,
+    shared: _Shared,
+    *,
+    sockets: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+    is_overloaded: Callable[[], bool],
+) -> Listener:
+    config, section = kernel.config, kernel.config.bounces
+    parts = BounceParts(
+        bounces=kernel.bounces,
+        reverse_paths=reverse_paths,
+        postmaster=Postmaster(
+            kernel.database,
+            address=section.postmaster or "",
+            hostname=config.daemon.hostname,
+            on_queued=kernel.wakeup.notify,
+        ),
+        bodies=kernel.spool,
+        blame=LoginThrottle(
+            clock=kernel.clock,
+            per_minute=section.bad_recipients_per_minute,
+            per_day=section.bad_recipients_per_minute * MINUTES_OF_A_DAY,
+        ),
+        rejected=kernel.metrics.bounce_rejected,
+        parse_octets=section.parse_octets,
+        received_hops=config.limits.received_hops,
+    )
+    return Listener(
+        name=BOUNCES,
+        bind=section.bind,
+        sockets=sockets,
+        terms=shared.bounce_terms(config),
+        verbs=bounces.verbs_for(reverse_paths.domain),
+        make_handler=lambda peer: BounceHandler(parts, peer),
+        caps=shared.caps,
+        tls_context=tls,
+        is_overloaded=is_overloaded,
+    )
+
+
+def _notifier(kernel: Kernel) -> Notifier:
+    return Notifier(
+        notices=Notices(kernel.database, wakeup=kernel.wakeup),
+        spool=kernel.spool,
+        hostname=kernel.config.daemon.hostname,
+        section=kernel.config.delivery,
+        wakeup=Wakeup(),
+        clock=kernel.clock,
+        log=log.get_logger("gatewayd.delivery"),
+        poll_s=NOTICES_S,
+    )
 
 
 def _delivery(

@@ -2,13 +2,15 @@
 
 The real doors, queue and SMTP client, against the built-in receiving server. Its mail can be read
 back over HTTP at `/caught`. Local-parts that end in `temperror`, `permerror`, a 4xx or 5xx code or
-`timeout` make that server misbehave.
+`timeout` make that server misbehave; `bounce` and `complaint` make it send a report back.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +30,9 @@ from gatewayd.metrics import Metrics
 from gatewayd.tokens.claims import Scope
 from gatewayd.tokens.service import Request
 
+HOST: Final = "127.0.0.1"
 MAILBOX: Final = "agent@local.example"
+BOUNCE_DOMAIN: Final = "bounces.local.example"
 SHUTDOWN_S: Final = 10
 
 
@@ -44,6 +48,7 @@ class LocalOptions:
     smtp_port: int = 2587
     smtps_port: int = 2465
     http_port: int = 8025
+    bounce_port: int = 2525
     json: bool = False
 
 
@@ -54,6 +59,7 @@ class Greeting:
     smtp_url: str
     smtps_url: str
     http_url: str
+    bounce_url: str
     mailbox: str
     token: str
     ca_file: str
@@ -75,7 +81,8 @@ def serve(options: LocalOptions) -> int:
     with owned(state_dir):
         clock = SystemClock()
         ca_file, cert, key = certificate.ensure(state_dir / "tls", now=clock.now())
-        config = _config(options, state_dir, cert, key)
+        sockets = {"http": _listen(options.http_port), "bounces": _listen(options.bounce_port)}
+        config = _config(options, state_dir, cert, key, sockets)
         metrics = Metrics()
         level = LogSection(level="warning", format="console", addresses="plain")
         logging = log.setup(level, on_drop=metrics.log_events_dropped.inc)
@@ -86,7 +93,12 @@ def serve(options: LocalOptions) -> int:
             print(_as_json(greeting) if options.json else _as_text(greeting), flush=True)  # noqa: T201 - it is what the command is for
 
         daemon = Daemon(
-            config=config, config_file=None, metrics=metrics, is_local=True, on_ready=greet
+            config=config,
+            config_file=None,
+            sockets={name: (each,) for name, each in sockets.items()},
+            metrics=metrics,
+            is_local=True,
+            on_ready=greet,
         )
         try:
             return run(daemon)
@@ -99,7 +111,19 @@ def _default_state_dir() -> Path:
     return Path(base) / "gatewayd" / "localserve"
 
 
-def _config(options: LocalOptions, state_dir: Path, cert: Path, key: Path) -> Config:
+def _listen(port: int) -> socket.socket:
+    """A port whose number has to be known before the daemon is built: links and returns name it."""
+    return socket.create_server((HOST, port), backlog=128)
+
+
+def _config(
+    options: LocalOptions,
+    state_dir: Path,
+    cert: Path,
+    key: Path,
+    sockets: Mapping[str, socket.socket],
+) -> Config:
+    http, bounces = (f"{HOST}:{sockets[name].getsockname()[1]}" for name in ("http", "bounces"))
     config = Config.model_validate(
         {
             "daemon": {
@@ -122,7 +146,8 @@ def _config(options: LocalOptions, state_dir: Path, cert: Path, key: Path) -> Co
                     "tls": "implicit",
                 },
             ],
-            "http": {"bind": f"127.0.0.1:{options.http_port}"},
+            "http": {"bind": http, "public_url": f"http://{http}"},
+            "bounces": {"domain": BOUNCE_DOMAIN, "bind": bounces, "postmaster": MAILBOX},
             "metrics": {"bind": ""},
             "storage": {"min_free_octets": 1},
         }
@@ -141,12 +166,13 @@ async def _greeting(doors: Doors, kernel: build.Kernel, ca_file: Path) -> Greeti
     issued = await kernel.tokens.issue(
         Request(mailbox=MAILBOX, name="localserve", scopes=tuple(Scope), unlimited=True)
     )
-    smtp, smtps = (listener.addresses[0] for listener in doors.listeners)
+    smtp, smtps, bounces = (listener.addresses[0] for listener in doors.listeners)
     (http,) = doors.http.addresses
     return Greeting(
         smtp_url=f"smtp://{smtp}",
         smtps_url=f"smtps://{smtps}",
         http_url=f"http://{http}",
+        bounce_url=f"smtp://{bounces}",
         mailbox=MAILBOX,
         token=issued.token,
         ca_file=str(ca_file),
@@ -178,6 +204,7 @@ def _as_text(greeting: Greeting) -> str:
   token       {greeting.token}
   submission  {greeting.smtp_url} (STARTTLS), {greeting.smtps_url} (TLS)
   HTTP        {greeting.http_url}
+  bounces     {greeting.bounce_url}
   mail sent   {greeting.caught_url}
   authority   {greeting.ca_file}
   state       {greeting.state_dir}

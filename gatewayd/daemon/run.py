@@ -32,7 +32,7 @@ from gatewayd.daemon.doors import Doors
 from gatewayd.daemon.housekeeping import Housekeeping
 from gatewayd.daemon.statedir import owned
 from gatewayd.daemon.supervisor import Service, Supervisor
-from gatewayd.errors import GatewayError, StoreBroken
+from gatewayd.errors import GatewayError, StoreBroken, StoreError
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.web.health import Fact
@@ -153,6 +153,8 @@ class Daemon:
                 on_stopping=self._say_stopping,
             )
         finally:
+            with contextlib.suppress(StoreError):  # said when it was tried before
+                await built.last_words()
             built.close()
         return self.broken.exit_code if self.broken else 0
 

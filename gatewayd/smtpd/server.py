@@ -105,7 +105,7 @@ class Listener:
     """A port, or several sockets of one kind; a service of the daemon.
 
     sockets: already bound, by systemd; empty to bind `bind` here.
-    make_handler: called for each connection.
+    make_handler: called for each connection, with the IP address of the client.
     is_overloaded: whether new connections should be turned away, whatever the caps say.
     """
 
@@ -117,7 +117,7 @@ class Listener:
         sockets: Sequence[socket.socket],
         terms: Terms,
         verbs: Mapping[bytes, Verb],
-        make_handler: Callable[[], Handler],
+        make_handler: Callable[[str], Handler],
         caps: Caps,
         tls_context: ssl.SSLContext | None,
         is_overloaded: Callable[[], bool],
@@ -269,7 +269,7 @@ class Listener:
                     connection,
                     terms=self._terms,
                     verbs=self._verbs,
-                    handler=self._make_handler(),
+                    handler=self._make_handler(connection.peer),
                     listener=self,
                 )
                 await session.run()
@@ -324,6 +324,46 @@ async def _bind(bind: Bind) -> list[socket.socket]:
             each.close()
         raise
     return sockets
+
+
+def bounce_terms(  # noqa: PLR0913 - what all listeners share, and what the bounce listener has
+    *,
+    hostname: str,
+    has_tls: bool,
+    limits: LimitsSection,
+    timeouts: TimeoutsSection,
+    budget: MemoryBudget,
+    throttle: LoginThrottle,
+    clock: Clock,
+    metrics: Metrics,
+    on_fatal: Callable[[StoreBroken], None],
+) -> Terms:
+    """The terms of the bounce listener: no AUTH, STARTTLS where there is a certificate."""
+    always = (
+        f"SIZE {limits.message_octets}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "PIPELINING",
+        "ENHANCEDSTATUSCODES",
+        "CHUNKING",
+        f"LIMITS RCPTMAX={limits.recipients}",
+    )
+    return Terms(
+        hostname=hostname,
+        hello_plain=hello_reply(hostname, (*always, *(("STARTTLS",) if has_tls else ()))),
+        hello_tls=hello_reply(hostname, always),
+        implicit_tls=False,
+        starttls=has_tls,
+        requires_login=False,
+        auth_without_tls=False,
+        limits=limits,
+        timeouts=timeouts,
+        budget=budget,
+        throttle=throttle,
+        clock=clock,
+        metrics=metrics,
+        on_fatal=on_fatal,
+    )
 
 
 def submission_terms(  # noqa: PLR0913 - what all listeners share, and one listener's section

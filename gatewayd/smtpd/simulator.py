@@ -6,9 +6,11 @@
 | permerror              | 550 5.1.1 at RCPT                                              |
 | 4xx or 5xx, `user-452` | that reply at RCPT; 421 ends the session, too                  |
 | timeout                | the connection ends after the dot, without a reply or a trace  |
+| bounce                 | taken; then a DSN comes to the reverse-path                    |
+| complaint              | taken; then a report of abuse comes to complaints@ its domain  |
 
-It listens on loopback only, and needs no login. `localserve` delivers to it, and so does the mail
-of sandbox tokens.
+The last two need a bounce listener (`simulated_returns.py`). It listens on loopback only, and needs
+no login. `localserve` delivers to it, and so does the mail of sandbox tokens.
 """
 
 from __future__ import annotations
@@ -36,12 +38,12 @@ from gatewayd.smtpd.data import MemoryBudget
 from gatewayd.smtpd.replies import Rejected
 from gatewayd.smtpd.server import Caps, Listener
 from gatewayd.smtpd.session import Verb
+from gatewayd.smtpd.simulated_returns import HOSTNAME, Returns
 from gatewayd.smtpd.terms import Facts, Goodbye, HangUp, Metrics, Terms, hello_reply
 
 KEPT_MESSAGES: Final = 1000
 KEPT_OCTETS: Final = 67_108_864
 _ROOM_OCTETS = 1_048_576  # for what the gateway adds to a message of the largest size
-_HOSTNAME = "simulator.invalid"
 
 VERBS: Final[Mapping[bytes, Verb]] = MappingProxyType({**verbs.EVERYWHERE, b"DATA": transfer.data})
 _ENDS_IN_CODE = re.compile(r"(?:.*[^0-9])?([45][0-5][0-9])", re.DOTALL).fullmatch
@@ -160,8 +162,9 @@ class MemoryBody:
 class SimulatorHandler:
     """Takes everything, but what the table of this module says."""
 
-    def __init__(self, catcher: MailCatcher) -> None:
+    def __init__(self, catcher: MailCatcher, returns: Returns) -> None:
         self._catcher = catcher
+        self._returns = returns
 
     async def authenticate(self, credentials: Credentials) -> str:  # noqa: ARG002 - not offered
         raise AssertionError("the simulator offers no AUTH")
@@ -187,6 +190,7 @@ class SimulatorHandler:
     async def accept(self, envelope: Envelope, message: RawMessage, facts: Facts) -> str:  # noqa: ARG002
         if any(_ending(each).endswith("timeout") for each in envelope.recipients):
             raise HangUp
+        self._returns.about(envelope, message)
         return f"caught as {self._catcher.catch(envelope, message).mail_id}"
 
     def open_body(self) -> MemoryBody:
@@ -206,11 +210,12 @@ class Simulator:
 
     name = "simulator"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a listener is where all of these meet
         self,
         *,
         bind: Bind,
         catcher: MailCatcher,
+        returns: Returns,
         limits: LimitsSection,
         timeouts: TimeoutsSection,
         clock: Clock,
@@ -234,13 +239,14 @@ class Simulator:
             "ENHANCEDSTATUSCODES",
             "DSN",
         )
-        hello = hello_reply(_HOSTNAME, keywords)
+        hello = hello_reply(HOSTNAME, keywords)
+        self._returns = returns
         self._listener = Listener(
             name=self.name,
             bind=bind,
             sockets=(),
             terms=Terms(
-                hostname=_HOSTNAME,
+                hostname=HOSTNAME,
                 hello_plain=hello,
                 hello_tls=hello,
                 implicit_tls=False,
@@ -256,7 +262,7 @@ class Simulator:
                 on_fatal=_ignore,
             ),
             verbs=VERBS,
-            make_handler=lambda: SimulatorHandler(catcher),
+            make_handler=lambda _: SimulatorHandler(catcher, returns),
             caps=Caps(roomy),
             tls_context=None,
             is_overloaded=bool,
@@ -268,7 +274,10 @@ class Simulator:
         return self._listener.addresses[0]
 
     async def run(self, ready: asyncio.Event) -> None:
-        await self._listener.run(ready)
+        async with asyncio.TaskGroup() as group:
+            returning = group.create_task(self._returns.run())
+            await self._listener.run(ready)
+            returning.cancel()
 
     async def drain(self, deadline: float) -> None:
         await self._listener.drain(deadline)

@@ -266,7 +266,7 @@ async def submission_host(
         sockets=(),
         terms=terms,
         verbs=VERBS,
-        make_handler=lambda: SubmissionHandler(
+        make_handler=lambda _: SubmissionHandler(
             tokens=tokens, intake=intake, bodies=spool, clock=clock
         ),
         caps=caps,

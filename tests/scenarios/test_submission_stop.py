@@ -167,7 +167,7 @@ async def test_listener_takes_sockets_that_are_bound_already() -> None:
             on_fatal=lambda _: None,
         ),
         verbs=VERBS,
-        make_handler=lambda: SimulatorHandler(catcher),
+        make_handler=lambda _: SimulatorHandler(catcher),
         caps=Caps(limits),
         tls_context=None,
         is_overloaded=bool,
