@@ -10,6 +10,7 @@ from gatewayd.clock import SystemClock
 from gatewayd.config.limits import LimitsSection, TimeoutsSection
 from gatewayd.config.types import Bind
 from gatewayd.smtpd import MailCatcher, Simulator
+from gatewayd.smtpd.simulated_returns import Returns
 from tests.fakes.submission_client import SubmissionClient, connect
 from tests.fakes.submission_host import FakeMetrics
 
@@ -24,6 +25,7 @@ async def _simulator() -> AsyncIterator[tuple[MailCatcher, SubmissionClient]]:
     simulator = Simulator(
         bind=Bind("127.0.0.1", 0),
         catcher=catcher,
+        returns=Returns(None, clock=SystemClock()),
         limits=LimitsSection(),
         timeouts=TimeoutsSection(),
         clock=clock,

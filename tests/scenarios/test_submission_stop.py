@@ -13,6 +13,7 @@ from gatewayd.config.listeners import SubmissionListener
 from gatewayd.config.types import Bind
 from gatewayd.smtpd import Caps, Listener, MemoryBudget, submission_terms
 from gatewayd.smtpd.auth import LoginThrottle
+from gatewayd.smtpd.simulated_returns import Returns
 from gatewayd.smtpd.simulator import MailCatcher, SimulatorHandler
 from gatewayd.smtpd.submission import VERBS
 from tests.fakes.submission_client import SubmissionClient, connect
@@ -167,7 +168,7 @@ async def test_listener_takes_sockets_that_are_bound_already() -> None:
             on_fatal=lambda _: None,
         ),
         verbs=VERBS,
-        make_handler=lambda _: SimulatorHandler(catcher),
+        make_handler=lambda _: SimulatorHandler(catcher, Returns(None, clock=SystemClock())),
         caps=Caps(limits),
         tls_context=None,
         is_overloaded=bool,

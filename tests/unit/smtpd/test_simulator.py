@@ -14,6 +14,7 @@ from gatewayd.mail.envelope import Envelope, Recipient
 from gatewayd.mail.header import HeaderSection
 from gatewayd.mail.message import RawMessage
 from gatewayd.smtpd.replies import Rejected
+from gatewayd.smtpd.simulated_returns import Returns
 from gatewayd.smtpd.simulator import MailCatcher, Simulator, SimulatorHandler
 from gatewayd.smtpd.terms import Facts, Goodbye, HangUp
 from tests.fakes.submission_host import FakeMetrics
@@ -50,7 +51,7 @@ def _message(body: bytes = b"hello\r\n") -> RawMessage:
 )
 async def test_address_gets_what_it_asks_for(address: str, reply: str) -> None:
     """One row of the table each; 599 is no reply code of SMTP (RFC 5321 4.2.1)."""
-    handler = SimulatorHandler(MailCatcher(SystemClock()))
+    handler = SimulatorHandler(MailCatcher(SystemClock()), Returns(None, clock=SystemClock()))
 
     if reply == "5":
         await handler.recipient(_recipient(address), already=0)
@@ -65,15 +66,17 @@ async def test_address_gets_what_it_asks_for(address: str, reply: str) -> None:
 )
 async def test_other_address_is_taken(address: str) -> None:
     """A longer number is no code."""
-    await SimulatorHandler(MailCatcher(SystemClock())).recipient(_recipient(address), already=0)
+    await SimulatorHandler(
+        MailCatcher(SystemClock()), Returns(None, clock=SystemClock())
+    ).recipient(_recipient(address), already=0)
 
 
 async def test_421_ends_the_session() -> None:
     """As it does for a real server (RFC 5321 3.8)."""
     with pytest.raises(Goodbye) as caught:
-        await SimulatorHandler(MailCatcher(SystemClock())).recipient(
-            _recipient("user-421@example.net"), already=0
-        )
+        await SimulatorHandler(
+            MailCatcher(SystemClock()), Returns(None, clock=SystemClock())
+        ).recipient(_recipient("user-421@example.net"), already=0)
 
     assert caught.value.reply.startswith(b"421 4.3.2 ")
 
@@ -83,7 +86,7 @@ async def test_timeout_hangs_up_after_the_dot_and_keeps_nothing() -> None:
     catcher = MailCatcher(SystemClock())
 
     with pytest.raises(HangUp):
-        await SimulatorHandler(catcher).accept(
+        await SimulatorHandler(catcher, Returns(None, clock=SystemClock())).accept(
             _envelope("a-timeout@example.net"), _message(), _FACTS
         )
 
@@ -139,6 +142,7 @@ def test_simulator_is_for_loopback_only() -> None:
         Simulator(
             bind=Bind("192.0.2.1", 0),
             catcher=MailCatcher(SystemClock()),
+            returns=Returns(None, clock=SystemClock()),
             limits=LimitsSection(),
             timeouts=TimeoutsSection(),
             clock=SystemClock(),
