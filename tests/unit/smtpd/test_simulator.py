@@ -26,6 +26,11 @@ def _recipient(address: str) -> Recipient:
     return Recipient(ForwardPath.parse(address))
 
 
+def _handler(catcher: MailCatcher | None = None) -> SimulatorHandler:
+    clock = SystemClock()
+    return SimulatorHandler(catcher or MailCatcher(clock), Returns(None, clock=clock))
+
+
 def _envelope(address: str = "bob@example.net") -> Envelope:
     return Envelope(ReversePath.parse("agent@example.com"), (_recipient(address),))
 
@@ -51,7 +56,7 @@ def _message(body: bytes = b"hello\r\n") -> RawMessage:
 )
 async def test_address_gets_what_it_asks_for(address: str, reply: str) -> None:
     """One row of the table each; 599 is no reply code of SMTP (RFC 5321 4.2.1)."""
-    handler = SimulatorHandler(MailCatcher(SystemClock()), Returns(None, clock=SystemClock()))
+    handler = _handler()
 
     if reply == "5":
         await handler.recipient(_recipient(address), already=0)
@@ -86,9 +91,7 @@ async def test_timeout_hangs_up_after_the_dot_and_keeps_nothing() -> None:
     catcher = MailCatcher(SystemClock())
 
     with pytest.raises(HangUp):
-        await SimulatorHandler(catcher, Returns(None, clock=SystemClock())).accept(
-            _envelope("a-timeout@example.net"), _message(), _FACTS
-        )
+        await _handler(catcher).accept(_envelope("a-timeout@example.net"), _message(), _FACTS)
 
     assert len(catcher) == 0
 
