@@ -12,9 +12,9 @@ report), and by nothing else:
 |                                               | recipient's own mail may quote ours             |
 
 A VERP address that recipients share needs one more thing: the report names one of them, as
-Original-Rcpt-To or Removal-Recipient (RFC 5965 3.2).
+Original-Rcpt-To or Removal-Recipient (RFC 5965 3).
 
-| Feedback-Type (RFC 5965 3.5, 7.3)              | does                                           |
+| Feedback-Type (RFC 5965 7.3)                   | does                                           |
 |------------------------------------------------|------------------------------------------------|
 | abuse, fraud, virus, opt-out, opt-out-list     | `complained_at` once, and suppression          |
 | not-spam, auth-failure, other, any other word  | nothing                                        |

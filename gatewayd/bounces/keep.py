@@ -16,6 +16,7 @@ of an address must not keep real mail from it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -230,12 +231,12 @@ class _Book:
         if Notify.SUCCESS.value not in row.notify.split(","):
             return False
         action = meant.told.action
-        before = notices.waiting(self._tx, [row.queue_id]) | returns.told(
-            self._tx, [row.queue_id], word=EventType.RECIPIENT_NOTIFIED.value
-        )
-        if (row.recipient_id, action.value) in before:
+        notice_id = _only_id(row.recipient_id, action)
+        if notices.waiting(self._tx, [notice_id]) or (row.recipient_id, action.value) in (
+            returns.told(self._tx, [row.queue_id], word=EventType.RECIPIENT_NOTIFIED.value)
+        ):
             return False
-        self._notify(row, Notify.SUCCESS, action, _said(meant, report))
+        self._notify(row, Notify.SUCCESS, action, _said(meant, report), notice_id=notice_id)
         return True
 
     # Complaints.
@@ -276,13 +277,21 @@ class _Book:
             )
         )
 
-    def _notify(self, row: RecipientRow, asked: Notify, action: Action, data: Any) -> None:  # noqa: ANN401 - JSON
+    def _notify(
+        self,
+        row: RecipientRow,
+        asked: Notify,
+        action: Action,
+        data: dict[str, Any],
+        *,
+        notice_id: str | None = None,
+    ) -> None:
         is_null = not self._message(row).reverse_path  # nobody to tell (RFC 3464 2)
         if is_null or asked.value not in row.notify.split(","):
             return
         self._notices.append(
             NoticeRow(
-                notice_id=ids.uuid7(self._tx.now),
+                notice_id=notice_id or ids.uuid7(self._tx.now),
                 queue_id=row.queue_id,
                 recipient_id=row.recipient_id,
                 action=action.value,
@@ -335,3 +344,9 @@ def _said(meant: Meant, report: Report) -> dict[str, Any]:
     if told.remote_mta:
         data["remote_mta"] = told.remote_mta
     return data
+
+
+def _only_id(recipient_id: RecipientId, action: Action) -> str:
+    """The id of the one notice of this action for a recipient; it sorts by time of acceptance."""
+    drawn = hashlib.sha256(f"{recipient_id} {action.value}".encode()).hexdigest()
+    return f"{recipient_id[:14]}{drawn[:4]}-{drawn[4:8]}-{drawn[8:20]}"

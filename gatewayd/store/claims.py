@@ -291,7 +291,7 @@ def renew(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[Atte
     """Hold these attempts longer; those that are still open."""
     wanted = sorted(ids)
     tx.execute(_RENEW, {"ids": wanted, "until": until})
-    return set(tx.execute(_STILL_OPEN, {"ids": wanted}).scalars())
+    return still_open(tx, wanted)
 
 
 def held(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, HeldRow]:

@@ -38,8 +38,8 @@ class NoticeRow:
 
 _INSERT = insert(notices)
 _OLDEST = lock_to_claim(select(*notices.c).order_by(notices.c.notice_id).limit(bindparam("count")))
-_OF_MESSAGES = select(notices.c.recipient_id, notices.c.action).where(
-    notices.c.queue_id.in_(bindparam("ids", expanding=True))
+_WAITING = select(notices.c.notice_id).where(
+    notices.c.notice_id.in_(bindparam("ids", expanding=True))
 )
 _REMOVE = delete(notices).where(notices.c.notice_id.in_(bindparam("ids", expanding=True)))
 
@@ -54,12 +54,11 @@ def take(tx: Tx, limit: int) -> list[NoticeRow]:
     return [NoticeRow(**row._mapping) for row in tx.execute(_OLDEST, {"count": limit})]
 
 
-def waiting(tx: Tx, ids: Collection[QueueId]) -> set[tuple[RecipientId, str]]:
-    """Recipient and action of what is owed about these messages."""
-    found: set[tuple[RecipientId, str]] = set()
+def waiting(tx: Tx, ids: Collection[str]) -> set[str]:
+    """Those of these that are still owed."""
+    found: set[str] = set()
     for some in chunks(sorted(ids)):
-        rows = tx.execute(_OF_MESSAGES, {"ids": some})
-        found.update((row.recipient_id, row.action) for row in rows)
+        found.update(tx.execute(_WAITING, {"ids": some}).scalars())
     return found
 
 

@@ -17,16 +17,20 @@ from gatewayd.store import (
     idempotency,
     mailboxes,
     messages,
+    notices,
     quotas,
     recipients,
+    returns,
     suppressions,
     tokens,
 )
 from gatewayd.store.database import Tx
+from gatewayd.store.returns import BounceFact
 from tests.fakes import rows, stores
 from tests.fakes.clock import NOW, ManualClock
 
 A, M, Q, R, T = AttemptId("a"), MailboxId("m"), QueueId("q"), RecipientId("r"), TokenId("t")
+GONE = BounceFact(recipient_id=R, klass="permanent", reason="user_unknown")
 HOT: dict[str, Callable[[Tx], object]] = {
     "tokens.by_ids": lambda tx: tokens.by_ids(tx, [T]),
     "mailboxes.by_ids": lambda tx: mailboxes.by_ids(tx, [M]),
@@ -63,6 +67,20 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "claims.close": lambda tx: claims.close(tx, [A]),
     "claims.requeue_in_doubt": claims.requeue_in_doubt,
     "claims.of_messages": lambda tx: claims.of_messages(tx, [Q]),
+    "claims.still_open": lambda tx: claims.still_open(tx, [A]),
+    "returns.is_known": lambda tx: returns.is_known(tx, "r"),
+    "returns.locked": lambda tx: returns.locked(tx, ["r", "q"]),
+    "returns.marked": lambda tx: returns.marked(tx, [Q]),
+    "returns.told": lambda tx: returns.told(tx, [Q], word="recipient.notified"),
+    "returns.bounce": lambda tx: returns.bounce(tx, [GONE]),
+    "returns.note_bounce": lambda tx: returns.note_bounce(tx, [GONE]),
+    "returns.note_delay": lambda tx: returns.note_delay(tx, [R]),
+    "returns.note_delivery": lambda tx: returns.note_delivery(tx, [R]),
+    "returns.deliver": lambda tx: returns.deliver(tx, [R]),
+    "returns.complain": lambda tx: returns.complain(tx, [R]),
+    "notices.waiting": lambda tx: notices.waiting(tx, ["n"]),
+    "notices.remove": lambda tx: notices.remove(tx, ["n"]),
+    "suppressions.seen": lambda tx: suppressions.seen(tx, [("m", "a@x")]),
 }
 # A scan of what the statement itself has made, or of a partial index of open things, is no harm.
 HARMLESS = re.compile(r"SCAN recipients USING (COVERING )?INDEX recipients_due")
