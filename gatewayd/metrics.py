@@ -130,6 +130,14 @@ class Metrics:
         )
         self.tracking_opens = count("tracking_opens_total", "First opens.")
         self.tracking_clicks = count("tracking_clicks_total", "First clicks.")
+        self.tracking_machine = count(
+            "tracking_machine_total", "First opens and clicks by machines.", "kind"
+        )
+        for kind in ("open", "click"):
+            self.tracking_machine.labels(kind=kind)
+        self.tracking_events_dropped = count(
+            "tracking_events_dropped_total", "Opens and clicks lost for want of room in memory."
+        )
 
     def _running(self) -> None:
         count, times = self._counter, self._histogram
@@ -143,6 +151,9 @@ class Metrics:
             "store_commit_duration_seconds",
             "One transaction of the writer, until it is on stable storage.",
             _SECONDS,
+        )
+        self.memory_short = self._gauge(
+            "memory_short", "1 while no new work is taken for want of memory."
         )
         self.log_events_dropped = count(
             "log_events_dropped_total", "Log events lost because standard error was stuck."
@@ -215,6 +226,16 @@ class Metrics:
     def addresses_suppressed(self, addresses: int) -> None:
         """Count addresses that a report or a reply has put on the list."""
         self.bounce_suppressions.inc(addresses)
+
+    def tracked(self, kind: str, *, by_machine: bool) -> None:
+        """Count a first `open` or `click`, once it is durable."""
+        if by_machine:
+            self.tracking_machine.labels(kind=kind).inc()
+        else:
+            (self.tracking_opens if kind == "open" else self.tracking_clicks).inc()
+
+    def tracking_dropped(self, events: int) -> None:
+        self.tracking_events_dropped.inc(events)
 
     def render(self) -> bytes:
         """All of them as text of the Prometheus exposition format 0.0.4."""

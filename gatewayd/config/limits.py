@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gatewayd.config.types import Count, Octets, Seconds, Section
+from gatewayd.config.types import AutoOctets, Count, Octets, Seconds, Section
 
 
 class LimitsSection(Section):
@@ -45,6 +45,11 @@ class LimitsSection(Section):
     )
     memory_octets: Octets = Field(
         default=134_217_728, description="Messages being received, in memory, over all."
+    )
+    resident_octets: AutoOctets = Field(
+        default=None,
+        description="Memory of the process from which on no new work is taken; "
+        '"auto" is 75% of what it may have.',
     )
     token_octets: Octets = Field(default=8192, description="A token as sent by a client.")
 

@@ -5,7 +5,8 @@
 | daemon.*                                    | at the next start: names and directories in use    |
 | submission, http.*, metrics.*               | at the next start: open sockets                    |
 | limits.http_body_octets, header_octets,     | at the next start: given to the HTTP API once      |
-|   batch_messages, token_octets              |                                                    |
+|   batch_messages, token_octets,             |                                                    |
+|   resident_octets                           |                                                    |
 | database.*, keys.*, storage.*, tokens.*,    | at the next start: given to their rooms once       |
 |   retention.messages_s                      |                                                    |
 | bounces.*, suppression.*, tracking.*        | at the next start: given to their rooms once       |
@@ -33,6 +34,7 @@ RESTART: Final = (
     "limits.header_octets",
     "limits.batch_messages",
     "limits.token_octets",
+    "limits.resident_octets",
     "database",
     "storage",
     "retention.messages_s",

@@ -181,6 +181,14 @@ def _quota(value: object) -> int | None:
     return value
 
 
+def _auto_octets(value: object) -> int | None:
+    if value is None or value == "auto":
+        return None
+    if type(value) is not int or value < 1:
+        raise ValueError('a whole number of octets, or "auto"')
+    return value
+
+
 def _days(value: object) -> int | None:
     if value is None or value == "forever":
         return None
@@ -223,6 +231,11 @@ OptionalDirectory = Annotated[
     PlainSerializer(lambda path: "" if path is None else str(path)),
 ]
 File = Annotated[Path, BeforeValidator(_file), PlainSerializer(str)]
+AutoOctets = Annotated[
+    int | None,
+    BeforeValidator(_auto_octets),
+    PlainSerializer(lambda octets: "auto" if octets is None else octets),
+]
 AddressText = Annotated[str, Strict(), AfterValidator(_address)]
 Days = Annotated[
     int | None,

@@ -177,6 +177,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         section=config.http,
         sockets=sockets.get("http", ()),
         tls_context=tls if config.http.tls else None,
+        is_overloaded=is_overloaded,
     )
     services: list[Service] = []
     connector, delivery, close = _delivery(kernel, simulator)

@@ -4,6 +4,7 @@
 |--------|--------------------------------------------------------------------------|
 | 0.5 s  | measure how late the loop is                                             |
 | 1 s    | the reserve file: given up on a full disk, made again after it           |
+| 1 s    | memory: too much of it, and no new work is taken                         |
 | 5 s    | queue depth and age, for the metrics                                     |
 | hour   | forget messages, keys and windows past their time; sweep the spool       |
 | asked  | WATCHDOG=1, only when both the loop turns and the writer commits         |
@@ -19,6 +20,7 @@ from typing import Final
 
 from gatewayd import log
 from gatewayd.daemon.build import Kernel
+from gatewayd.daemon.memory import MemoryGuard
 from gatewayd.daemon.systemd import WATCHDOG, Notifier
 from gatewayd.errors import StoreBroken, StoreError
 from gatewayd.retention.reserve import Reserve
@@ -27,6 +29,7 @@ from gatewayd.store.database import Tx
 
 LAG_S: Final = 0.5
 RESERVE_S: Final = 1.0
+MEMORY_S: Final = 1.0
 GAUGES_S: Final = 5.0
 SWEEP_S: Final = 3600.0
 
@@ -38,9 +41,12 @@ class Housekeeping:
 
     name = "housekeeping"
 
-    def __init__(self, kernel: Kernel, notifier: Notifier, *, watchdog_s: float | None) -> None:
+    def __init__(
+        self, kernel: Kernel, notifier: Notifier, memory: MemoryGuard, *, watchdog_s: float | None
+    ) -> None:
         self._kernel = kernel
         self._notifier = notifier
+        self._memory = memory
         self._watchdog_s = watchdog_s
         self._reserve = Reserve(
             kernel.config.daemon.state_dir, kernel.config.storage.reserve_octets
@@ -53,6 +59,7 @@ class Housekeeping:
             tasks = [
                 group.create_task(self._measure_lag()),
                 group.create_task(self._every(RESERVE_S, self._tend_reserve)),
+                group.create_task(self._every(MEMORY_S, self._look_at_memory)),
                 group.create_task(self._every(GAUGES_S, self._gauges)),
                 group.create_task(self._every(SWEEP_S, self._sweep)),
             ]
@@ -97,6 +104,15 @@ class Housekeeping:
         free_octets = shutil.disk_usage(self._kernel.config.daemon.state_dir).free
         if self._reserve.tend(free_octets):
             _log.error("reserve_given_up", free_octets=free_octets)
+
+    async def _look_at_memory(self) -> None:
+        if self._memory.look():
+            limit = self._memory.soft_octets
+            self._kernel.metrics.memory_short.set(self._memory.is_short)
+            if self._memory.is_short:
+                _log.error("memory_short", soft_octets=limit)
+            else:
+                _log.info("memory_recovered", soft_octets=limit)
 
     async def _sweep(self) -> None:
         kernel = self._kernel

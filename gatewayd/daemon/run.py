@@ -30,6 +30,7 @@ from gatewayd.config.tree import Config
 from gatewayd.daemon import admin, build, doors, keyrings, systemd
 from gatewayd.daemon.doors import Doors
 from gatewayd.daemon.housekeeping import Housekeeping
+from gatewayd.daemon.memory import MemoryGuard, resident_octets, soft_limit
 from gatewayd.daemon.statedir import owned
 from gatewayd.daemon.supervisor import Service, Supervisor
 from gatewayd.errors import GatewayError, StoreBroken, StoreError
@@ -56,6 +57,7 @@ class Daemon:
     broken: StoreBroken | None = None
     supervisor: Supervisor | None = None
     housekeeping: Housekeeping | None = None
+    memory: MemoryGuard | None = None
     started_at: float = 0.0
 
     async def run(self) -> int:
@@ -103,10 +105,12 @@ class Daemon:
         running = self.supervisor.running if self.supervisor else frozenset()
         keeper = self.housekeeping
         answering = keeper is not None and keeper.is_store_answering and self.broken is None
+        short = self.memory is not None and self.memory.is_short
         stopping = self.supervisor is not None and self.supervisor.stopping.is_set()
         return (
             Fact(name="store", is_ready=answering, detail="" if answering else "does not answer"),
             Fact(name="delivery", is_ready="delivery" in running),
+            Fact(name="memory", is_ready=not short, detail="no new work" if short else ""),
             Fact(
                 name="services", is_ready=self.supervisor is not None and self.supervisor.is_whole
             ),
@@ -126,17 +130,19 @@ class Daemon:
             )
 
     async def _serve(self, kernel: build.Kernel, catcher: MailCatcher, simulator: Simulator) -> int:
+        soft_octets = self.config.limits.resident_octets or soft_limit()
+        memory = self.memory = MemoryGuard(soft_octets, resident=resident_octets)
         built = doors.doors(
             kernel,
             sockets=self.sockets,
             readiness=self,
-            is_overloaded=lambda: self.broken is not None,
+            is_overloaded=lambda: self.broken is not None or memory.is_short,
             on_fatal=self._break,
             catcher=catcher,
             simulator=simulator,
             show_caught=self.is_local,
         )
-        self.housekeeping = Housekeeping(kernel, self.notifier, watchdog_s=self.watchdog_s)
+        self.housekeeping = Housekeeping(kernel, self.notifier, memory, watchdog_s=self.watchdog_s)
         control = admin.control_server(
             kernel,
             connector=built.connector,

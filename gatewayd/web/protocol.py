@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -46,13 +47,17 @@ LINGER_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionTerms:
-    """What one connection may take, in seconds, and how many there may be."""
+    """What one connection may take, in seconds, and how many there may be.
+
+    is_overloaded: whether new ones are turned away, however few they are.
+    """
 
     header_s: float
     body_s: float
     keep_alive_s: float
     flush_s: float
     connections: int
+    is_overloaded: Callable[[], bool]
 
 
 class _Phase(enum.Enum):
@@ -94,7 +99,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.connections) > 2 * self._terms.connections:
             transport.abort()
             return
-        if len(self.connections) > self._terms.connections:
+        if len(self.connections) > self._terms.connections or self._terms.is_overloaded():
             self.app = _turn_away
         self._tls = _describe_tls(transport)
         self._enter(_Phase.HEADER)
@@ -280,7 +285,7 @@ async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:
         code=Code.UNAVAILABLE.word,
         status=row.status,
         title=row.title,
-        detail="Too many connections are open; try again later.",
+        detail="Too much is being done here at the moment; try again later.",
         retry_after_s=row.retry_after_s,
         headers=(("Connection", "close"),),
     )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,9 +40,10 @@ class HttpServer:
         sockets: listening already, by systemd; then `at` is not used.
         section: deadlines, count of connections, proxies that are believed.
         tls_context: None for plain HTTP.
+        is_overloaded: whether new connections are turned away; never, if it is not given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a listener is where all of these meet
         self,
         *,
         name: str,
@@ -51,6 +52,7 @@ class HttpServer:
         section: HttpSection,
         sockets: Sequence[socket.socket] = (),
         tls_context: ssl.SSLContext | None = None,
+        is_overloaded: Callable[[], bool] = bool,
     ) -> None:
         self.name = name
         self._at = at
@@ -79,6 +81,7 @@ class HttpServer:
                 keep_alive_s=section.keep_alive_s,
                 flush_s=FLUSH_S,
                 connections=section.connections,
+                is_overloaded=is_overloaded,
             ),
         )
 

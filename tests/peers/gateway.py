@@ -191,6 +191,7 @@ class Gateway:
         environment: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
         may_die: bool = False,
+        is_awaited: bool = True,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start the daemon and wait until it is ready, or gone if it `may_die` of a fail point."""
@@ -204,6 +205,8 @@ class Gateway:
                 env={**os.environ, **(environment or {})},
                 pass_fds=pass_fds,
             )
+        if not is_awaited:
+            return
         eventually(self._is_ready_or_gone, within_s=START_S, what=self.tail)
         assert may_die or self.is_alive(), self.tail()
 

@@ -17,6 +17,7 @@ from gatewayd.clock import SystemClock
 from gatewayd.config.load import parse
 from gatewayd.daemon import build, housekeeping
 from gatewayd.daemon.housekeeping import Housekeeping
+from gatewayd.daemon.memory import MemoryGuard
 from gatewayd.daemon.systemd import Notifier
 from gatewayd.errors import StoreBroken, StoreUnavailable
 from gatewayd.metrics import Metrics
@@ -61,6 +62,10 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[build.Ke
     made.close()
 
 
+def roomy() -> MemoryGuard:
+    return MemoryGuard(1, resident=lambda: 0)
+
+
 def with_queue(kernel: build.Kernel, queue: FakeQueue) -> build.Kernel:
     return dataclasses.replace(kernel, queue=cast("Queue", queue))
 
@@ -80,7 +85,7 @@ async def test_watchdog_is_fed_through_the_writer(kernel: build.Kernel, tmp_path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))
         systemd.setblocking(False)
-        service = Housekeeping(kernel, Notifier(str(tmp_path / "n")), watchdog_s=0.01)
+        service = Housekeeping(kernel, Notifier(str(tmp_path / "n")), roomy(), watchdog_s=0.01)
         loop = asyncio.get_running_loop()
         async with running(service), asyncio.timeout(WITHIN_S):
             said = [await loop.sock_recv(systemd, 100) for _ in range(3)]
@@ -91,7 +96,7 @@ async def test_watchdog_is_fed_through_the_writer(kernel: build.Kernel, tmp_path
 async def test_store_that_does_not_answer_is_told_and_asked_again(kernel: build.Kernel) -> None:
     """Readiness follows it down and up; housekeeping goes on."""
     queue = FakeQueue()
-    service = Housekeeping(with_queue(kernel, queue), Notifier(""), watchdog_s=None)
+    service = Housekeeping(with_queue(kernel, queue), Notifier(""), roomy(), watchdog_s=None)
     async with running(service):
         queue.error = StoreUnavailable("busy")
         await queue.next_answer()
@@ -106,7 +111,7 @@ async def test_broken_store_ends_it(kernel: build.Kernel) -> None:
     """Nothing is tried again on a store that cannot be trusted: the failure stops the daemon."""
     queue = FakeQueue()
     queue.error = StoreBroken("an fsync failed")
-    service = Housekeeping(with_queue(kernel, queue), Notifier(""), watchdog_s=None)
+    service = Housekeeping(with_queue(kernel, queue), Notifier(""), roomy(), watchdog_s=None)
 
     with pytest.raises(BaseExceptionGroup) as caught:
         await service.run(asyncio.Event())
@@ -116,7 +121,7 @@ async def test_broken_store_ends_it(kernel: build.Kernel) -> None:
 async def test_reserve_file_is_made(kernel: build.Kernel) -> None:
     """Its size is the configured one, and it may be drained before it runs."""
     queue = FakeQueue()
-    service = Housekeeping(with_queue(kernel, queue), Notifier(""), watchdog_s=None)
+    service = Housekeeping(with_queue(kernel, queue), Notifier(""), roomy(), watchdog_s=None)
     async with running(service):
         await queue.next_answer()
     file: Any = kernel.config.daemon.state_dir / "reserve.bin"
