@@ -52,7 +52,11 @@ def test_above_the_soft_limit_no_new_work_is_taken(tmp_path: Path) -> None:
         gateway.config_file.write_text(text + "\n[limits]\nresident_octets = 1000000\n")
         gateway.start(is_awaited=False)
 
-        eventually(lambda: gateway.logged("daemon_started"), within_s=SOON_S, what=gateway.tail)
+        eventually(
+            lambda: len(gateway.logged("daemon_started")) == 2,
+            within_s=SOON_S,
+            what=gateway.tail,
+        )
         eventually(lambda: gateway.logged("memory_short"), within_s=SOON_S, what=gateway.tail)
 
         assert answers(gateway) == (421, 503, 503)
