@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from gatewayd.cli.output import (
     AsJson,
     ConfigFile,
     clean,
+    instant,
     note,
     show_facts,
     show_json,
@@ -75,11 +77,14 @@ def show(queue_id: QueueIdArgument, config: ConfigFile = CONFIG, json: AsJson = 
         show_json(found)
         return
     names = ("queue_id", "mailbox", "door", "accepted_at", "subject", "message_id",
-             "size_octets", "tags", "metadata")  # fmt: skip
+             "size_octets", "tags", "metadata", "is_dsn")  # fmt: skip
     show_facts({name: found[name] for name in names}, as_json=False)
-    columns = ("address", "state", "attempts", "next_attempt_at", "delivered_at", "last_reply")
+    facts = ("address", "state", "attempts", "next_attempt_at", "delivered_at", "bounced_at",
+             "bounce_reason", "opened_at", "clicked_at", "complained_at", "unsubscribed_at",
+             "last_reply")  # fmt: skip
+    shown = [name for name in facts if any(one[name] for one in found["recipients"])]
     typer.echo()
-    show_table(found["recipients"], columns, as_json=False)
+    show_table(found["recipients"], shown, as_json=False)
     if found["attempts"]:
         columns = ("started_at", "ended_at", "next_hop", "phase", "tls", "marked")
         typer.echo()
@@ -93,13 +98,22 @@ def explain(queue_id: QueueIdArgument, config: ConfigFile = CONFIG, json: AsJson
     if json:
         show_json(found)
         return
-    typer.echo(clean(found["summary"]))
-    for line in found["lines"]:
-        typer.echo(f"  {clean(line)}")
+    for line in _story(found):
+        typer.echo(line)
+
+
+def _story(found: dict[str, Any]) -> Iterator[str]:
+    """The answer in lines: the whole, each recipient with its facts, then all that happened."""
+    yield clean(found["summary"])
+    for recipient, line in zip(found["recipients"], found["lines"], strict=True):
+        yield f"  {clean(line)}"
+        for fact in recipient["facts"]:
+            text = f"  {clean(fact['text'])}" if fact["text"] else ""
+            yield f"    {instant(fact['at'])}  {clean(fact['what'])}{text}"
     for event in found["events"]:
         data = {name: value for name, value in event["data"].items() if value not in ("", None)}
         facts = ", ".join(f"{name}: {value}" for name, value in data.items())
-        typer.echo(f"{event['at']}  {event['type']}  {clean(facts)}")
+        yield f"{instant(event['at'])}  {clean(event['type'])}  {clean(facts)}".rstrip()
 
 
 def _verb(verb: str, what: str) -> None:

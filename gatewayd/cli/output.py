@@ -54,6 +54,11 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
     return (_CONTROL_BUT_LF if keep_lines else _CONTROL).sub("\ufffd", text)
 
 
+def instant(value: str | None) -> str:
+    """An instant of the daemon's JSON, to the second."""
+    return clean(_text(value))
+
+
 def show_json(value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=True, default=str)
     typer.echo(text.replace("\x7f", "\\u007f"))  # the one that ASCII has, and JSON allows

@@ -261,7 +261,7 @@ async def test_pages_of_suppressions_have_each_once(served: Served) -> None:
     domain = ".".join([*["d" * 60] * 3, "net"])
     wanted = ["bob@example.net", "zoë@example.net", "用户@example.net", f"{'用' * 21}@{domain}"]
     for address in wanted:
-        await served.command("suppressions", "add", address)
+        await served.command("suppressions", "add", address, "--all")
         await served.command("suppressions", "add", address, "--mailbox", ANN)
     items = await pages(served, "suppressions", "list")
 

@@ -382,25 +382,28 @@ def test_verb_on_several_goes_on_after_one_that_is_not_there(cli: Cli) -> None:
 def test_suppressions_add_test_list_remove(agent: Cli) -> None:
     """For all mailboxes, and for one."""
     address = "Bob@example.net"
-    agent.run("suppressions", "add", address, "--reason", "asked us")
+    agent.run("suppressions", "add", address, "--all", "--reason", "asked us")
     agent.run("suppressions:add", "c@example.net", "--mailbox", AGENT, "--expires", "2999-01-01")
     items = agent.json("suppressions", "list")["items"]
 
     assert {item["scope"] == "*" for item in items} == {True, False}
     assert agent.json("suppressions", "test", address)["suppressed"] is True
     assert agent.json("suppressions", "test", "c@example.net")["suppressed"] is False
-    assert agent.json("suppressions", "remove", address)["removed"] is True
+    assert agent.json("suppressions", "remove", address, "--all")["removed"] is True
     assert agent.json("suppressions", "test", address)["suppressed"] is False
 
 
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("add", "x"), 65),
-        (("add", "x@example.net", "--expires", "2020-01-01"), 64),
-        (("add", "x@example.net", "--expires", "3"), 64),
+        (("add", "x", "--all"), 65),
+        (("add", "x@example.net"), 64),
+        (("add", "x@example.net", "--all", "--mailbox", AGENT), 64),
+        (("add", "x@example.net", "--all", "--expires", "2020-01-01"), 64),
+        (("add", "x@example.net", "--all", "--expires", "3"), 64),
         (("add", "x@example.net", "--mailbox", "nobody@example.com"), 69),
-        (("remove", "x@example.net"), 69),
+        (("remove", "x@example.net"), 64),
+        (("remove", "x@example.net", "--all"), 69),
         (("test", "x\x1b@example.net"), 65),
         (("list", "--cursor", "?"), 65),
     ],
