@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.peers.programs import missing, require, require_root
+from tests.peers.programs import let_users_read, missing, require, require_root
 from tests.peers.routes import HOST
 from tests.peers.waiting import eventually, is_listening
 
@@ -65,6 +65,7 @@ class Overlay:
     def __init__(self, package: str, *, users: tuple[str, ...], port: int) -> None:
         require(*PROGRAMS)
         require_root()
+        let_users_read()
         self._packages = PACKAGES / package
         if not list(self._packages.glob(f"{package}_*.deb")):
             missing(f"needs the package {package} in {PACKAGES}")

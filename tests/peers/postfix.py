@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.peers.certificates import Certificates, make_certificates
-from tests.peers.programs import require, require_root, run
+from tests.peers.programs import let_users_read, require, require_root, run
 from tests.peers.routes import HOST, Routes
 from tests.peers.waiting import eventually, free_ports, is_listening
 
@@ -63,6 +63,7 @@ class Postfix:
     def __init__(self, name: str, *, ports: tuple[int, ...] = ()) -> None:
         require(*PROGRAMS)
         require_root()
+        let_users_read()
         self.directory = Path(tempfile.mkdtemp(prefix=f"gatewayd-{name}-"))
         self.directory.chmod(0o755)
         self.config = self.directory / "etc"

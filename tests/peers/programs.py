@@ -26,6 +26,14 @@ def require_root() -> None:
         missing("needs root")
 
 
+def let_users_read() -> None:
+    """What is written from now on, a server's own users can read.
+
+    The umask is one per process, and a test may have left that of a daemon behind.
+    """
+    os.umask(0o022)
+
+
 def missing(reason: str) -> None:
     """Skip the test for this reason; in CI, fail."""
     if os.environ.get("CI"):
