@@ -22,6 +22,7 @@ from gatewayd.events.types import EventType
 from gatewayd.ids import RecipientId
 from gatewayd.queue import views
 from gatewayd.queue.views import MessageView, RecipientView
+from gatewayd.reports.dsn_compose import whole_reply
 from gatewayd.store.claims import AttemptRow
 from gatewayd.store.events import EventRow
 from gatewayd.store.recipients import RecipientRow
@@ -138,9 +139,7 @@ def facts(seen: Seen) -> tuple[Fact, ...]:
 
 def _delay(seen: Seen) -> str:
     data = seen.last(EventType.RECIPIENT_DELAYED)
-    return " ".join(
-        str(data[name]) for name in ("reporting_mta", "status", "text") if data.get(name)
-    )
+    return " ".join(filter(None, (str(data.get("reporting_mta") or ""), _reply(data))))
 
 
 def _bounce(seen: Seen) -> str:
@@ -161,11 +160,17 @@ def _suppression(row: SuppressionRow) -> str:
 def reported(seen: Seen) -> str:
     """What the report said that brought it back."""
     data = seen.last(EventType.RECIPIENT_BOUNCED)
-    said = " ".join(str(data[name]) for name in ("code", "status", "text") if data.get(name))
+    said = _reply(data)
     if not said:
         return ""
     reporter = str(data.get("reporting_mta") or "")
     return f"a report of {reporter} said {said}" if reporter else f"a report said {said}"
+
+
+def _reply(data: Mapping[str, Any]) -> str:
+    code, status = data.get("code"), str(data.get("status") or "")
+    text = str(data.get("text") or "")
+    return whole_reply(code if isinstance(code, int) else None, status, text) or status
 
 
 def shown(at: dt.datetime | None) -> str:

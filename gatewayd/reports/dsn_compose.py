@@ -135,6 +135,13 @@ def subject(recipients: Sequence[AboutRecipient]) -> str:
     return next(text for action, text in _SUBJECTS if action in actions)
 
 
+def whole_reply(code: int | None, status: str, text: str) -> str:
+    """A reply in one line; the text of a reply in a report begins with its code already."""
+    if code is None or text.startswith(str(code)):
+        return text
+    return " ".join(part for part in (str(code), status, text) if part)
+
+
 def _header(
     message: AboutMessage,
     recipients: Sequence[AboutRecipient],
@@ -184,12 +191,9 @@ def _text(message: AboutMessage, recipients: Sequence[AboutRecipient], hostname:
 
 def _paragraph(recipient: AboutRecipient) -> str:
     lines = [f"<{recipient.forward_path}> {_sentence(recipient)}"]
-    said = _clean(recipient.text, _MOST_WORDS)
-    if recipient.code is not None or said:
-        code = "" if recipient.code is None else f"{recipient.code} "
-        status = f"{recipient.status} " if recipient.status else ""
-        lines.append(f"  {_clean(recipient.remote_mta, _MOST_NAME) or 'It'} said: "
-                     f"{code}{status}{said}".rstrip())  # fmt: skip
+    said = whole_reply(recipient.code, recipient.status, _clean(recipient.text, _MOST_WORDS))
+    if said:
+        lines.append(f"  {_clean(recipient.remote_mta, _MOST_NAME) or 'It'} said: {said}")
     elif recipient.reason:
         lines.append(f"  {_clean(recipient.reason, _MOST_WORDS)}")
     return "\n".join(lines)
@@ -266,12 +270,9 @@ def _group(recipient: AboutRecipient, *, is_global: bool) -> list[tuple[str, str
 
 def _diagnostic(recipient: AboutRecipient) -> str:
     """What was said, with its type; "" when nothing was (RFC 3464 2.3.6)."""
-    text = _clean(recipient.text, _MOST_WORDS)
-    if recipient.code is not None:
-        status = f" {recipient.status}" if recipient.status else ""
-        return f"smtp; {recipient.code}{status} {text}".rstrip()
-    if text:
-        return f"smtp; {text}"
+    said = whole_reply(recipient.code, recipient.status, _clean(recipient.text, _MOST_WORDS))
+    if said:
+        return f"smtp; {said}"
     reason = _clean(recipient.reason, _MOST_WORDS)
     return f"x-gatewayd; {reason}" if reason else ""
 

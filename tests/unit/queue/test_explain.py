@@ -100,7 +100,7 @@ def test_one_refused_one_bounced_one_clicked_shows_exactly_that() -> None:
         event(EventType.RECIPIENT_DELIVERED, 1, **hop, code=250),
         event(EventType.RECIPIENT_DELIVERED, 2, **hop, code=250),
         event(
-            EventType.RECIPIENT_BOUNCED, 1, code=550, status="5.2.1", text="account disabled",
+            EventType.RECIPIENT_BOUNCED, 1, code=550, status="5.2.1", text="550 5.2.1 account disabled",
             reporting_mta="mail.example.net",
         ),
         event(EventType.RECIPIENT_CLICKED, 2, by="scanner", url="https://scanned.test/"),
@@ -287,7 +287,7 @@ def test_every_fact_has_its_time_and_stands_in_its_order() -> None:
 
     assert [(fact.what, fact.text) for fact in found.facts] == [
         ("delivered", ""),
-        ("delayed", "mx 4.4.1 later"),
+        ("delayed", "mx later"),
         ("machine_opened", "proxy"),
         ("machine_clicked", ""),
         ("notified", "the submitter was sent a report (delayed): message n1"),

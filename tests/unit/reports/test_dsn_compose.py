@@ -147,6 +147,14 @@ def test_example_of_the_rfc() -> None:
     ]
 
 
+def test_reply_of_a_report_is_not_told_twice() -> None:
+    """The diagnostic of a report begins with its code; ours does not repeat it."""
+    message = composed(dataclasses.replace(FAILED, text="550-5.1.1 no such user"))
+
+    assert groups(message)[1]["Diagnostic-Code"] == "smtp; 550-5.1.1 no such user"
+    assert "mx.example.net said: 550-5.1.1 no such user" in parts(message)[0].get_content()
+
+
 def test_words_say_the_same() -> None:
     """A person reads the first part alone."""
     text = parts(composed(FAILED, DELAYED))[0].get_content()
