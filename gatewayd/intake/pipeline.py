@@ -32,8 +32,9 @@ from gatewayd.queue.enqueue import Entry
 from gatewayd.queue.states import State
 from gatewayd.spool.port import MEMORY_OCTETS, SpoolPort
 from gatewayd.store import idempotency, quotas
-from gatewayd.store.database import Database, SetWriter, Tx
+from gatewayd.store.database import Database, Tx
 from gatewayd.store.idempotency import IdempotencyRow
+from gatewayd.store.sets import SetWriter
 from gatewayd.suppression.lists import Suppressions
 from gatewayd.tokens.claims import Principal, Scope
 from gatewayd.tokens.service import Tokens

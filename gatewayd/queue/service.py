@@ -18,7 +18,8 @@ from gatewayd.queue.claim import Claim, claim
 from gatewayd.queue.outcome import AttemptRecord, Settlement, Terms
 from gatewayd.queue.schedule import Schedule
 from gatewayd.store import claims, recipients
-from gatewayd.store.database import Database, SetWriter, Tx
+from gatewayd.store.database import Database, Tx
+from gatewayd.store.sets import SetWriter
 
 RECOVER_LIMIT = 1000  # attempts taken back in one transaction
 

@@ -2,11 +2,8 @@
 
 `work` is a plain function over `tx`, run on a database thread. All works that wait are run in one
 transaction and committed together: one fdatasync for all. Each has a savepoint, so one that fails
-takes nothing of its neighbours with it. A future is resolved after the commit, never before.
-
-`SetWriter` goes further: items that wait are handed to one work as a list, which loads, decides and
-keeps for all of them by one statement per kind. If that raises, the set is rolled back to its
-savepoint and its members are run one by one: only the guilty one fails.
+takes nothing of its neighbours with it. A future is resolved after the commit, never before. Works
+that are many and alike go further, as a set (`sets.py`).
 
 Errors of the drivers stop here: what comes out is in `errors.py`.
 """
@@ -27,14 +24,12 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable, Table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gatewayd import failpoints
-from gatewayd.errors import GatewayError, StoreBroken, StoreError, StoreUnavailable
+from gatewayd.errors import StoreBroken, StoreUnavailable
 from gatewayd.store.dialect import Dialect, Insert
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 GROUP_LIMIT = 64  # works in one transaction
-SET_LIMIT = 500  # members of one set
 
 
 class Tx:
@@ -65,7 +60,7 @@ class Tx:
         return self.dialect.insert(table)
 
 
-class _Job(Protocol):
+class Job(Protocol):
     """What the writer runs: `run` in a transaction, then one of the two, on the loop's thread."""
 
     loop: asyncio.AbstractEventLoop
@@ -90,7 +85,7 @@ class Database:
     ) -> None:
         self.dialect = dialect
         self._on_broken = on_broken
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._wanted = threading.Condition()
         self._closing = False
         self._broken: StoreBroken | None = None
@@ -139,7 +134,7 @@ class Database:
             raise _closing() from error
         return await reading
 
-    def submit(self, job: _Job) -> None:
+    def submit(self, job: Job) -> None:
         with self._wanted:
             if self._broken is not None:
                 raise self._broken
@@ -210,15 +205,15 @@ class Database:
                 connection = None
         self._drop(connection)
 
-    def _next_group(self) -> list[_Job]:
+    def _next_group(self) -> list[Job]:
         with self._wanted:
             while not self._jobs and not self._closing:
                 self._wanted.wait()
             return [self._jobs.popleft() for _ in range(min(len(self._jobs), GROUP_LIMIT))]
 
-    def _write_group(self, connection: Connection, group: list[_Job]) -> None:
-        done: list[_Job] = []
-        refused: list[tuple[_Job, BaseException]] = []
+    def _write_group(self, connection: Connection, group: list[Job]) -> None:
+        done: list[Job] = []
+        refused: list[tuple[Job, BaseException]] = []
         began = time.monotonic()
         with connection.begin() as transaction:
             tx = Tx(connection, self.dialect)
@@ -236,15 +231,15 @@ class Database:
             failpoints.reach("after_commit")
         self._settle(done, refused, seconds=time.monotonic() - began)
 
-    def _run(self, tx: Tx, job: _Job, *, is_alone: bool) -> BaseException | None:
+    def _run(self, tx: Tx, job: Job, *, is_alone: bool) -> BaseException | None:
         """Run one job; what it raised is returned, unless the transaction is gone with it."""
         try:
             if is_alone or job.has_savepoint:  # alone, its rollback is the transaction's
                 job.run(tx)
             else:
-                _in_savepoint(tx, lambda: job.run(tx))
+                in_savepoint(tx, lambda: job.run(tx))
         except DBAPIError as error:
-            if _is_fatal(tx, error):
+            if is_fatal(tx, error):
                 raise
             return self.dialect.map_error(error)
         except Exception as error:  # noqa: BLE001 - it is the caller's, and goes back to it
@@ -253,8 +248,8 @@ class Database:
 
     def _settle(
         self,
-        done: list[_Job],
-        refused: list[tuple[_Job, BaseException]],
+        done: list[Job],
+        refused: list[tuple[Job, BaseException]],
         *,
         seconds: float = 0.0,
     ) -> None:
@@ -267,9 +262,9 @@ class Database:
         for job, error in refused:
             by_loop.setdefault(job.loop, []).append(functools.partial(job.failed, error))
         for loop, calls in by_loop.items():
-            _call_on(loop, calls)
+            call_on(loop, calls)
 
-    def _fail(self, group: list[_Job], error: BaseException) -> None:
+    def _fail(self, group: list[Job], error: BaseException) -> None:
         if isinstance(error, StoreBroken):
             self._break(error)
         self._settle([], [(job, error) for job in group])
@@ -318,132 +313,7 @@ class _Single(Generic[R]):
             self._future.set_exception(error)
 
 
-class SetWriter(Generic[T, R]):
-    """Gathers items, and hands all that wait to one work in the writer's transaction.
-
-    Args:
-        database: where to write.
-        work: takes the items, and returns for each, in order, its result or the error that its
-            caller gets (an error that is returned undoes nothing of the others).
-        on_commit: called on the loop after a set was committed, even if its callers are gone.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        work: Callable[[Tx, Sequence[T]], Sequence[R | GatewayError]],
-        *,
-        on_commit: Callable[[int], None] | None = None,
-    ) -> None:
-        self._database = database
-        self._work = work
-        self._on_commit = on_commit
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._lock = threading.Lock()
-        self._is_asked = False
-
-    async def put(self, item: T) -> R:
-        """Hand an item over, and return its result when that is on stable storage.
-
-        A caller that is cancelled does not take the item back.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[R] = loop.create_future()
-        with self._lock:
-            self._waiting.append((item, future))
-            ask, self._is_asked = not self._is_asked, True
-        if ask:
-            self._ask(loop)
-        return await asyncio.shield(future)
-
-    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            self._database.submit(_Set(self, loop))
-        except StoreError as error:
-            for _, future in self.take(limit=None):
-                future.set_exception(error)
-
-    def take(self, *, limit: int | None) -> list[tuple[T, asyncio.Future[R]]]:
-        with self._lock:
-            count = len(self._waiting) if limit is None else min(len(self._waiting), limit)
-            taken = [self._waiting.popleft() for _ in range(count)]
-            self._is_asked = bool(self._waiting)
-        return taken
-
-    @property
-    def is_asked(self) -> bool:
-        return self._is_asked
-
-    def committed(self, members: int) -> None:
-        if self._on_commit is not None:
-            self._on_commit(members)
-
-    def decide(self, tx: Tx, items: Sequence[T]) -> Sequence[R | GatewayError]:
-        return self._work(tx, items)
-
-    def ask_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ask(loop)
-
-
-class _Set(Generic[T, R]):
-    """The job of one set: its members are taken when it runs, so all that came are in it."""
-
-    def __init__(self, owner: SetWriter[T, R], loop: asyncio.AbstractEventLoop) -> None:
-        self._owner = owner
-        self._members: list[tuple[T, asyncio.Future[R]]] = []
-        self._results: list[R | BaseException] = []
-        self.loop = loop
-        self.has_savepoint = True
-
-    def run(self, tx: Tx) -> None:
-        self._members = self._owner.take(limit=SET_LIMIT)
-        if self._owner.is_asked:
-            _call_on(self.loop, [functools.partial(self._owner.ask_again, self.loop)])
-        items = [item for item, _ in self._members]
-        try:
-            self._results = _in_savepoint(tx, lambda: self._answers(tx, items))
-        except DBAPIError as error:
-            if _is_fatal(tx, error):
-                raise
-            self._results = [self._alone(tx, item) for item in items]
-        except Exception:  # noqa: BLE001 - each member raises its own when it runs alone
-            self._results = [self._alone(tx, item) for item in items]
-
-    def _answers(self, tx: Tx, items: Sequence[T]) -> list[R | BaseException]:
-        answers: list[R | BaseException] = list(self._owner.decide(tx, items))
-        if len(answers) != len(items):
-            raise ValueError("the work of a set answers for each of its items")
-        return answers
-
-    def _alone(self, tx: Tx, item: T) -> R | BaseException:
-        try:
-            (result,) = _in_savepoint(tx, lambda: self._answers(tx, [item]))
-        except DBAPIError as error:
-            if _is_fatal(tx, error):
-                raise
-            return tx.dialect.map_error(error)
-        except Exception as error:  # noqa: BLE001 - it is the member's, and goes back to its caller
-            return error
-        return result
-
-    def committed(self) -> None:
-        for (_, future), result in zip(self._members, self._results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-        self._owner.committed(len(self._members))
-
-    def failed(self, error: BaseException) -> None:
-        members = self._members or self._owner.take(limit=None)
-        for _, future in members:
-            if not future.done():
-                future.set_exception(error)
-
-
-def _call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
+def call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
     def run() -> None:
         for call in calls:
             loop.call_soon(call)  # each by itself: an error in one is not the others'
@@ -454,7 +324,7 @@ def _call_on(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]
         return  # the loop was closed: nobody waits any more
 
 
-def _in_savepoint(tx: Tx, work: Callable[[], R]) -> R:
+def in_savepoint(tx: Tx, work: Callable[[], R]) -> R:
     """Run work so that what it wrote is undone when it raises.
 
     After an error that has ended the transaction there is no savepoint to go back to, and trying
@@ -465,13 +335,13 @@ def _in_savepoint(tx: Tx, work: Callable[[], R]) -> R:
         result = work()
         savepoint.commit()
     except BaseException as error:
-        if not (isinstance(error, DBAPIError) and _is_fatal(tx, error)):
+        if not (isinstance(error, DBAPIError) and is_fatal(tx, error)):
             savepoint.rollback()
         raise
     return result
 
 
-def _is_fatal(tx: Tx, error: DBAPIError) -> bool:
+def is_fatal(tx: Tx, error: DBAPIError) -> bool:
     """Whether the whole group fails with this: its transaction is gone, or the database is."""
     if tx.dialect.is_lost(tx.connection, error):
         return True

@@ -1,4 +1,4 @@
-"""Suppressed addresses for readers: statements. Those that mail waits for are in suppressions.py."""
+"""Suppressed addresses, for readers: statements. What mail waits for is in suppressions.py."""
 
 from __future__ import annotations
 

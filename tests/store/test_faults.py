@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from gatewayd.errors import StoreBroken, StoreFull, StoreUnavailable
-from gatewayd.store.database import Database, SetWriter, Tx
+from gatewayd.store.database import Database, Tx
+from gatewayd.store.sets import SetWriter
 from gatewayd.store.sqlite import SqliteDialect
 from tests.fakes import stores
 from tests.fakes.clock import ManualClock

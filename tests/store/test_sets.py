@@ -1,4 +1,4 @@
-"""store.database.SetWriter: items that wait are one set; only the guilty one fails alone."""
+"""store.sets: items that wait are one set; only the guilty one fails alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from gatewayd.errors import Code, GatewayError, Refused, StoreConflict, StoreUnavailable
-from gatewayd.store.database import SET_LIMIT, Database, SetWriter, Tx
+from gatewayd.store.database import Database, Tx
+from gatewayd.store.sets import SET_LIMIT, SetWriter
 from tests.fakes.stores import Store
 from tests.fakes.writing import Gate, mark, marks, take_key, together
 
