@@ -215,7 +215,7 @@ class Attempts:
     def _envelope(self, claim: Claim) -> Envelope:
         """Whose mail it is, and where reports about it come back to.
 
-        With a reverse-path of ours it is we who ask for reports (RFC 3461 5.2.7.3 is the like for
+        With a reverse-path of ours it is we who ask for reports (RFC 3461 5.2.7 is the like for
         mailing lists): of failure always, since only so a dead address is learned; what a submitter
         wants to hear beside that is passed on, and what comes back is told to it.
         """

@@ -3,48 +3,108 @@
 | the claim is for           | header section                    | body                         |
 |----------------------------|-----------------------------------|------------------------------|
 | everybody alike            | as accepted                       | as accepted                  |
-| one recipient, to leave by | List-Unsubscribe, -Post before it | as accepted                  |
+| one recipient, to leave by | List-Unsubscribe, -Post after it  | as accepted                  |
 | one recipient, tracked     | the same if it may leave          | its links and pixel rendered |
 
 What depends on the message alone (where its links are, the hash of a body that does not change) is
 found once, and kept while recipients of it are due. The same octets come out at every try, as long
 as the tracking keys are the same.
+
+Of a rendered body each recipient has its own only from the first change to the last; attachments
+are held once for all. Where even that is more than 1 MiB, the body is not tracked: so much an
+attempt may hold (promise X6).
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gatewayd.delivery.ports import SpoolReader
 from gatewayd.dkim.sign import body_hash
-from gatewayd.ids import QueueId
+from gatewayd.errors import SpoolDamaged
+from gatewayd.ids import QueueId, RecipientId
 from gatewayd.mail import unsubscribe
-from gatewayd.mail.message import Body, RawMessage
+from gatewayd.mail.header import HeaderSection
+from gatewayd.mail.message import Body, RawMessage, SpooledBody
 from gatewayd.queue.claim import Claim
 from gatewayd.tracking.links import Links
 from gatewayd.tracking.rewrite import CompiledBody, compile_body
 
+OWN_OCTETS: Final = 1_048_576  # of a rendered body, from the first change to the last
 KEPT_OCTETS: Final = 33_554_432  # of compiled bodies
 KEPT: Final = 1000  # messages
+
+Pieces = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A message for one claim. body_hash: of its body, for DKIM (RFC 6376 3.7)."""
+    """A message for one claim.
 
-    message: RawMessage
+    body: as accepted, or the pieces of a rendered one.
+    body_hash: for DKIM (RFC 6376 3.7); empty if nobody signs.
+    """
+
+    header: HeaderSection
+    body: Body | Pieces
     body_hash: bytes
+
+    @property
+    def body_octets(self) -> int:
+        match self.body:
+            case bytes():
+                return len(self.body)
+            case SpooledBody():
+                return self.body.size_octets
+            case _:
+                return sum(map(len, self.body))
+
+    @property
+    def has_8bit(self) -> bool:
+        """Octets over 127 anywhere (RFC 6152)."""
+        match self.body:
+            case bytes():
+                in_body = not self.body.isascii()
+            case SpooledBody():
+                in_body = self.body.has_8bit
+            case _:
+                in_body = not all(piece.isascii() for piece in self.body)
+        return in_body or not self.header.octets.isascii()
+
+
+def as_accepted(message: RawMessage) -> Content:
+    """A message as accepted, for a domain without keys."""
+    return Content(header=message.header, body=message.body, body_hash=b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Template:
+    """A body with places to fill in; before and after: what no recipient changes."""
+
+    compiled: CompiledBody
+    before: bytes
+    after: bytes
+
+    def render(self, links: Links, recipient_id: RecipientId) -> Pieces:
+        octets = self.compiled.render(links.clicks(recipient_id), links.open_url(recipient_id))
+        return (
+            self.before,
+            octets[len(self.before) : len(octets) - len(self.after)],
+            self.after,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     """What is the same for all recipients of a message: the hash, if the body is too."""
 
-    compiled: CompiledBody | None
+    template: _Template | None
     body_hash: bytes
     octets: int
 
@@ -62,56 +122,71 @@ class Renderer:
         self._links = links
         self._known: OrderedDict[QueueId, _Known] = OrderedDict()
         self._octets = 0
+        self._being_found: dict[QueueId, Future[_Known]] = {}
         self._lock = threading.Lock()
 
     def render(self, claim: Claim) -> Content:
         """The message for the recipients of a claim.
 
         Raises:
-            SpoolDamaged: the body is not what was accepted.
+            SpoolDamaged: the body is not what was accepted. It is said of one that is rendered, or
+                that cannot be read; one that comes out as accepted is for the caller to compare.
         """
         message, links = claim.message, self._links
         if not claim.is_individual or links is None:
-            return Content(message=message, body_hash=body_hash(self._blocks(message.body)))
+            return replace(as_accepted(message), body_hash=body_hash(self._blocks(message.body)))
         (recipient,) = claim.recipients
-        header, body = message.header, message.body
+        header = message.header
         if claim.unsubscribe:
             url = links.unsubscribe_url(recipient.recipient_id)
-            for name, value in reversed(unsubscribe.fields(url)):
-                header = header.prepend(name, value)
-        known = self._of_message(claim, links.base_url)
-        if known.compiled is None:
-            return Content(message=RawMessage(header, body), body_hash=known.body_hash)
-        own = known.compiled.render(
-            links.clicks(recipient.recipient_id), links.open_url(recipient.recipient_id)
-        )
-        return Content(message=RawMessage(header, own), body_hash=body_hash((own,)))
+            for name, value in unsubscribe.fields(url):
+                header = header.append(name, value)
+        known = self._of_message(claim, links)
+        if known.template is None:
+            return Content(header=header, body=message.body, body_hash=known.body_hash)
+        pieces = known.template.render(links, recipient.recipient_id)
+        return Content(header=header, body=pieces, body_hash=body_hash(pieces))
 
-    def _of_message(self, claim: Claim, base_url: str) -> _Known:
-        """What is known of a message, found now if it is new."""
+    def _of_message(self, claim: Claim, links: Links) -> _Known:
+        """What is known of a message. Who comes while it is being found waits; others do not."""
+        queue_id = claim.queue_id
         with self._lock:
-            known = self._known.get(claim.queue_id)
-            if known is None:
-                known = self._find(claim, base_url)
-                self._keep(claim.queue_id, known)
-            else:
-                self._known.move_to_end(claim.queue_id)
+            known = self._known.get(queue_id)
+            if known is not None:
+                self._known.move_to_end(queue_id)
+                return known
+            earlier = self._being_found.get(queue_id)
+            finding = self._being_found.setdefault(queue_id, Future[_Known]())
+        if earlier is not None:
+            return earlier.result()
+        try:
+            known = self._find(claim, links)
+        except BaseException as fault:
+            with self._lock:
+                del self._being_found[queue_id]
+            finding.set_exception(fault)
+            raise
+        with self._lock:
+            del self._being_found[queue_id]
+            self._keep(queue_id, known)
+        finding.set_result(known)
         return known
 
-    def _find(self, claim: Claim, base_url: str) -> _Known:
+    def _find(self, claim: Claim, links: Links) -> _Known:
         body = claim.message.body
         if claim.tracks_opens or claim.tracks_clicks:
-            octets = body if isinstance(body, bytes) else b"".join(self._spool.blocks(body))
+            octets = self._whole(body)
             compiled = compile_body(
                 claim.message.header,
                 octets,
                 opens=claim.tracks_opens,
                 clicks=claim.tracks_clicks,
-                base_url=base_url,
+                base_url=links.base_url,
             )
-            if compiled.is_changed:
-                return _Known(compiled=compiled, body_hash=b"", octets=len(octets))
-        return _Known(compiled=None, body_hash=body_hash(self._blocks(body)), octets=0)
+            template = _template(compiled, links, claim.recipients[0].recipient_id)
+            if template is not None:
+                return _Known(template=template, body_hash=b"", octets=len(octets))
+        return _Known(template=None, body_hash=body_hash(self._blocks(body)), octets=0)
 
     def _keep(self, queue_id: QueueId, known: _Known) -> None:
         self._known[queue_id] = known
@@ -120,5 +195,31 @@ class Renderer:
             _, forgotten = self._known.popitem(last=False)
             self._octets -= forgotten.octets
 
+    def _whole(self, body: Body) -> bytes:
+        """All of a body, compared with what was accepted."""
+        if isinstance(body, bytes):
+            return body
+        octets = b"".join(self._spool.blocks(body))
+        if hashlib.sha256(octets).hexdigest() != body.sha256:
+            raise SpoolDamaged(f"spool file {body.key} has another SHA-256 than when accepted")
+        return octets
+
     def _blocks(self, body: Body) -> Iterable[bytes]:
         return (body,) if isinstance(body, bytes) else self._spool.blocks(body)
+
+
+def _template(compiled: CompiledBody, links: Links, anybody: RecipientId) -> _Template | None:
+    """What to fill in; None if there is nothing, or it would be too much.
+
+    Every recipient's octets are as many, since all tokens are of one length.
+    """
+    if not compiled.is_changed:
+        return None
+    first, last = compiled.pieces[0], compiled.pieces[-1]
+    template = _Template(
+        compiled=compiled,
+        before=first if isinstance(first, bytes) else b"",
+        after=last if isinstance(last, bytes) else b"",
+    )
+    _, own, _ = template.render(links, anybody)
+    return template if len(own) <= OWN_OCTETS else None

@@ -4,8 +4,8 @@ The octets are the same at each attempt: what is signed is what was accepted, or
 makes of it for one recipient, and `t=` is the time of acceptance. Rendering, hashing and signing
 run on threads of their own; the last two release the interpreter.
 
-A body in the spool is read three times: to compare it with what was accepted, to hash it, to send
-it. Nothing of a damaged one is ever sent.
+A body in the spool is read three times: to hash it, to compare it with what was accepted, to send
+it; one that is rendered is read once. Nothing of a damaged one is ever sent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.delivery.ports import Log, Metrics, SigningKeys, SpoolReader
-from gatewayd.delivery.rendering import Renderer
+from gatewayd.delivery.rendering import Content, Renderer, as_accepted
 from gatewayd.dkim.key import SigningKey
 from gatewayd.dkim.sign import sign
 from gatewayd.mail.address import Address
-from gatewayd.mail.message import RawMessage
+from gatewayd.mail.message import SpooledBody
 from gatewayd.queue.claim import Claim
+from gatewayd.spool.port import BLOCK_OCTETS
 
+_CRLF: Final = b"\r\n"
+_TOGETHER_OCTETS: Final = 2 * BLOCK_OCTETS
 _DOMAINS_TOLD: Final = 1000  # domains without a key that are remembered as told
 
 
@@ -32,39 +35,41 @@ _DOMAINS_TOLD: Final = 1000  # domains without a key that are remembered as told
 class Rendered:
     """A message as it goes on the wire, before dot-stuffing.
 
-    header: header section with its signatures, ending with CRLF, without the blank line.
+    signatures: fields that go before its header section.
     """
 
-    header: bytes
-    message: RawMessage  # header section without signatures, and the body
+    signatures: bytes
+    content: Content
     spool: SpoolReader
     executor: Executor
 
     @property
     def size_octets(self) -> int:
         """What SIZE counts (RFC 1870 3)."""
-        added = len(self.header) - len(self.message.header.octets)
-        return self.message.size_octets + added
+        header = self.content.header.octets
+        return len(self.signatures) + len(header) + len(_CRLF) + self.content.body_octets
 
     @property
     def has_8bit(self) -> bool:
-        return self.message.has_8bit
+        return self.content.has_8bit
 
     @property
     def needs_smtputf8(self) -> bool:
-        return self.message.needs_smtputf8
+        return not self.content.header.octets.isascii()
 
     async def blocks(self) -> AsyncGenerator[bytes]:
-        """The octets, in one block where they are in memory.
+        """The octets, in one block if they are few.
 
         Raises:
             SpoolDamaged: the body is not what was accepted.
         """
-        body = self.message.body
-        if isinstance(body, bytes):
-            yield b"".join((self.header, b"\r\n", body))
+        body = self.content.body
+        header = b"".join((self.signatures, self.content.header.octets, _CRLF))
+        if not isinstance(body, SpooledBody):
+            for block in _in_blocks((header, body) if isinstance(body, bytes) else (header, *body)):
+                yield block
             return
-        yield self.header + b"\r\n"
+        yield header
         loop = asyncio.get_running_loop()
         blocks = self.spool.blocks(body)
         try:
@@ -111,30 +116,31 @@ class Signer:
         """
         domain = _domain(claim.mailbox)
         keys = await self._keys.signing_keys(domain) if domain else ()
-        await self._spool.check(claim.message.body)
         if keys:
             self._told.discard(domain)
         else:
             self._unsigned(domain)
-            if not claim.is_individual:
-                return self._rendered(claim.message.header.octets, claim.message)
-        header, message = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._sign, claim, keys
+        if keys or claim.is_individual:
+            signatures, content = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._sign, claim, keys
+            )
+        else:
+            signatures, content = b"", as_accepted(claim.message)
+        if isinstance(content.body, SpooledBody):
+            await self._spool.check(content.body)
+        return Rendered(
+            signatures=signatures, content=content, spool=self._spool, executor=self._executor
         )
-        return self._rendered(header, message)
-
-    def _rendered(self, header: bytes, message: RawMessage) -> Rendered:
-        return Rendered(header=header, message=message, spool=self._spool, executor=self._executor)
 
     def close(self) -> None:
         """End the threads; what they are at is finished first."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> tuple[bytes, RawMessage]:
+    def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> tuple[bytes, Content]:
         content = self._renderer.render(claim)
-        header = content.message.header
-        fields = sign(header, content.body_hash, keys, claim.accepted_at) if keys else b""
-        return fields + header.octets, content.message
+        if not keys:
+            return b"", content
+        return sign(content.header, content.body_hash, keys, claim.accepted_at), content
 
     def _unsigned(self, domain: str) -> None:
         self._metrics.message_unsigned()
@@ -147,6 +153,16 @@ def _domain(mailbox: str) -> str:
     """The domain that answers for a mailbox, in A-labels; "" when the mailbox is gone."""
     _, _, domain = mailbox.rpartition("@")
     return domain.lower() if domain.isascii() else Address.parse(mailbox).ascii_domain
+
+
+def _in_blocks(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """The octets of all pieces: together if they are few, so that they are one write."""
+    if sum(map(len, pieces)) <= _TOGETHER_OCTETS:
+        yield b"".join(pieces)
+        return
+    for piece in pieces:
+        for start in range(0, len(piece), BLOCK_OCTETS):
+            yield piece[start : start + BLOCK_OCTETS]
 
 
 def _close(blocks: Iterator[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Delivering and Dispatching: delivery over fakes, against real sockets."""
+"""Delivering, Dispatching, Leaving: delivery over fakes or a World, against real sockets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from gatewayd.queue.claim import Claim
 from gatewayd.queue.outcome import AttemptRecord
 from gatewayd.tracking.links import Links
 from tests.fakes.delivery import FakeKeys, FakeLog, FakeMetrics, FakeNextHops, FakeQueue, FakeSpool
+from tests.fakes.world import World
 
 
 def redact(address: str) -> str:
@@ -134,3 +135,59 @@ class Dispatching:
     ) -> None:
         await self.dispatcher.drain(self.clock.monotonic() + self.drain_s)
         await self._group.__aexit__(kind, error, trace)
+
+
+@dataclass(kw_only=True)
+class Leaving:
+    """The way out of a World: its queue, keys and spool, the real client, one next hop.
+
+    Use as `async with`. A second one is a daemon that was started again and has forgotten all.
+    """
+
+    world: World
+    next_hop: NextHop
+    links: Links | None = None
+    reverse_paths: ReversePaths | None = None
+
+    async def __aenter__(self) -> Self:
+        world, section, log = self.world, DeliverySection(), FakeLog()
+        self.signer = Signer(
+            keys=world.domains,
+            spool=world.spool,
+            renderer=Renderer(spool=world.spool, links=self.links),
+            threads=2,
+            metrics=FakeMetrics(),
+            log=log,
+        )
+        clock = SystemClock()
+        connector = Connector(hostname="gateway.test", section=section)
+        self.pool = Pool(connector, section=section, clock=clock)
+        self.attempts = Attempts(
+            queue=world.queue,
+            pool=self.pool,
+            signer=self.signer,
+            section=section,
+            clock=clock,
+            metrics=FakeMetrics(),
+            log=log,
+            redact=redact,
+            reverse_paths=self.reverse_paths,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.pool.close()
+        self.signer.close()
+
+    async def deliver(self) -> list[Claim]:
+        """One attempt for everything that is due, one after the other; what it was."""
+        lanes = await self.world.queue.lanes()
+        claims = await self.world.queue.claim(dict.fromkeys(lanes, 100))
+        for claim in claims:
+            await self.attempts.run(Running(claim), self.next_hop)
+        return claims

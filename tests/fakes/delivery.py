@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -236,7 +237,10 @@ class FakeSpool:
     def add(self, octets: bytes, *, key: str = "body") -> SpooledBody:
         self.bodies[key] = octets
         return SpooledBody(
-            key=key, size_octets=len(octets), sha256="", has_8bit=not octets.isascii()
+            key=key,
+            size_octets=len(octets),
+            sha256=hashlib.sha256(octets).hexdigest(),
+            has_8bit=not octets.isascii(),
         )
 
     async def check(self, body: Body) -> None:

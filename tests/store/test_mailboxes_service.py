@@ -101,6 +101,16 @@ async def test_change_sets_clears_and_leaves(world: World) -> None:
     assert (await _code(world.mailboxes.update("no@example.com", Change())))[0] is Code.NOT_FOUND
 
 
+async def test_link_to_leave_by_is_a_setting(world: World) -> None:
+    """It is on until the operator says otherwise."""
+    made = await world.mailboxes.create(ANN, Change())
+    changed = await world.mailboxes.update(ANN, Change(unsubscribe=False))
+    await world.mailboxes.update(ANN, Change(tracking="off"))
+
+    assert (made.unsubscribe, changed.unsubscribe) == (True, False)
+    assert (await world.mailboxes.get(ANN)).unsubscribe is False
+
+
 async def test_password_is_sealed_in_the_database_and_open_in_the_next_hop(world: World) -> None:
     """Neither the row nor the events hold it."""
     row = await world.mailboxes.create(ANN, RELAY)

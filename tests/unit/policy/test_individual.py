@@ -70,9 +70,12 @@ def test_wish_that_cannot_be_met_is_refused() -> None:
     individual.check_wish(Options(track=frozenset(BOTH)), has_links=True)
 
 
-def test_link_to_leave_by_is_the_mailboxs_choice_and_the_submitters() -> None:
-    """A List-Unsubscribe of its own stays, and ours is not added."""
-    own = RawMessage(HeaderSection(b"List-Unsubscribe: <mailto:x@y>\r\n"), b"x\r\n")
+@pytest.mark.parametrize(
+    "field", [b"List-Unsubscribe: <mailto:x@y>", b"list-unsubscribe-POST: List-Unsubscribe=x"]
+)
+def test_link_to_leave_by_is_the_mailboxs_choice_and_the_submitters(field: bytes) -> None:
+    """A List-Unsubscribe of its own stays, and ours is not added (RFC 8058 3.1)."""
+    own = RawMessage(HeaderSection(field + b"\r\n"), b"x\r\n")
 
     assert decided(unsubscribe=False)[1] is False
     assert decided(message=own)[1] is False

@@ -148,6 +148,15 @@ def test_another_mistake_is_validation_failed(
         assert detail == refused.faults[0].detail
 
 
+@pytest.mark.parametrize("track", [True, "opens", "all", [], ["off"], {"opens": True}])
+def test_what_to_track_is_a_list_or_off(track: object) -> None:
+    """Nothing else is taken for one of them."""
+    refused = refusal(message(track=track))
+
+    assert refused.code == "validation_failed"
+    assert {each.pointer.split("/")[1] for each in refused.faults} == {"track"}
+
+
 def test_every_mistake_is_named_at_once() -> None:
     """A client mends all of them in one go; mixed codes are validation_failed."""
     refused = refusal(message(to=["a"], subject=1, track=["opens", 1]))

@@ -73,6 +73,23 @@ def test_bcc_is_in_the_envelope_only() -> None:
     assert [str(each.address) for each in (*content.to, *content.cc)] == ["a@x.example"]
 
 
+@pytest.mark.parametrize(
+    ("given", "track"),
+    [
+        ({}, None),
+        ({"track": None}, None),
+        ({"track": "off"}, frozenset()),
+        ({"track": ["opens"]}, frozenset({"opens"})),
+        ({"track": ["clicks", "opens"]}, frozenset({"opens", "clicks"})),
+    ],
+)
+def test_what_to_track_is_the_messages_wish(
+    given: dict[str, Any], track: frozenset[str] | None
+) -> None:
+    """Without one it is left to the mailbox; `off` is a wish, too."""
+    assert from_fields(to="a@x.example", **given).submission.options.track == track
+
+
 def test_a_domain_of_other_letters_goes_as_a_labels() -> None:
     """So the next hop needs no SMTPUTF8 for it (RFC 5891 4.4)."""
     envelope = from_fields(to="a@bücher.example").submission.envelope
