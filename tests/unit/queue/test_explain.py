@@ -100,8 +100,8 @@ def test_one_refused_one_bounced_one_clicked_shows_exactly_that() -> None:
         event(EventType.RECIPIENT_DELIVERED, 1, **hop, code=250),
         event(EventType.RECIPIENT_DELIVERED, 2, **hop, code=250),
         event(
-            EventType.RECIPIENT_BOUNCED, 1, code=550, status="5.2.1", text="550 5.2.1 account disabled",
-            reporting_mta="mail.example.net",
+            EventType.RECIPIENT_BOUNCED, 1, code=550, status="5.2.1",
+            text="550 5.2.1 account disabled", reporting_mta="mail.example.net",
         ),
         event(EventType.RECIPIENT_CLICKED, 2, by="scanner", url="https://scanned.test/"),
         event(EventType.RECIPIENT_CLICKED, 2, by="person", url="https://example.org/a"),
