@@ -15,10 +15,15 @@ from gatewayd.metrics import Metrics
 from gatewayd.queue.states import State
 from gatewayd.tokens.claims import Scope
 from gatewayd.web.api import models, views
+from gatewayd.web.api.suppressions import NewSuppression
 from gatewayd.web.problems import HttpFault
 
-SENT = (models.SendMessage, models.SendBatch)
-ANSWERED = (views.Sent, views.Batch, views.MessageView, views.MessagePage, views.Problem)
+SENT = (models.SendMessage, models.SendBatch, NewSuppression)
+ANSWERED = (
+    views.Sent, views.Batch, views.MessageView, views.MessagePage, views.Problem,
+    views.Attempts, views.EventPage, views.Explanation,
+    views.SuppressionPage, views.SuppressionTest,
+)  # fmt: skip
 
 
 def names() -> list[str]:

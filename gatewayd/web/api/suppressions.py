@@ -35,7 +35,7 @@ ALL: Final = "*"
 
 
 def _instant(value: object) -> object:
-    """JSON has no instants: a text in the form of RFC 3339 is one."""
+    """JSON has no instants: a text with date, time and offset is one."""
     if not isinstance(value, str):
         return value
     if not INSTANT.match(value):
