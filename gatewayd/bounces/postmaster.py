@@ -1,8 +1,9 @@
 """Postmaster: mail for postmaster@ of the bounce domain, sent on to the operator (RFC 5321 4.5.1).
 
 It goes into the queue like other mail, by the next hop of the mailbox that has the operator's
-address, or by the smarthost. Its reverse-path is null: whatever becomes of it, nobody is sent a
-bounce for a message that anybody could have written.
+address, or by the smarthost. Anybody could have written it: so its reverse-path is null, that
+nobody is sent a bounce for it, and it is not signed by the domain of that mailbox, which its From
+may name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from gatewayd.mail.address import Address, ForwardPath, ReversePath
 from gatewayd.mail.envelope import BodyType, Envelope, Recipient
 from gatewayd.mail.message import RawMessage
 from gatewayd.queue import enqueue
+from gatewayd.queue.claim import POSTMASTER_DOOR
 from gatewayd.queue.enqueue import Entry
 from gatewayd.store import mailboxes
 from gatewayd.store.database import Database, Tx
 
-DOOR: Final = "postmaster"
 LANE: Final = MailboxId("postmaster")  # no mailbox has this id, so it goes by the smarthost
 SUBJECT_SHOWN: Final = 200
 
@@ -90,7 +91,7 @@ class Postmaster:
             recipient_ids=(ids.recipient_id(now),),
             mailbox_id=mailbox.mailbox_id if mailbox is not None else LANE,
             token_id=TokenId(""),
-            door=DOOR,
+            door=POSTMASTER_DOOR,
             envelope=Envelope(
                 ReversePath(None),
                 (Recipient(ForwardPath(self._address)),),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gatewayd import ids
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
@@ -27,6 +28,7 @@ from gatewayd.store.mailboxes import MailboxRow
 from gatewayd.store.messages import MessageRow, OctetsRow
 
 RECIPIENTS_OF_ONE = 100  # so that a message with as many is claimed whole
+POSTMASTER_DOOR: Final = "postmaster"  # of mail that anybody may have written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,8 @@ class ClaimedRecipient:
 class Claim:
     """Work that is ours until `lease_until`; `attempt_id` is the proof.
 
-    mailbox: its address, empty when the mailbox was destroyed meanwhile.
+    mailbox: its address, whose domain signs; empty when the mailbox was destroyed meanwhile, and
+        for mail that is sent on to postmaster: that is not signed in anybody's name.
     hold_in_doubt: a recipient left in doubt waits for an operator.
     tracks_opens, tracks_clicks, unsubscribe: what is made for this recipient alone.
     """
@@ -138,7 +141,7 @@ def _claim(
         attempt_id=attempt_id,
         queue_id=row.queue_id,
         mailbox_id=row.mailbox_id,
-        mailbox=owner.address if owner else "",
+        mailbox=owner.address if owner and row.door != POSTMASTER_DOOR else "",
         hold_in_doubt=owner is not None and owner.on_in_doubt == "hold",
         sandbox=row.sandbox,
         accepted_at=row.accepted_at,

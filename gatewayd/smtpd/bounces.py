@@ -48,11 +48,30 @@ TOO_MANY_WRONG: Final = replies.reply(
 
 def verbs_for(domain: str) -> Mapping[bytes, Verb]:
     """The commands of this listener; postmaster needs no domain (RFC 5321 4.5.1)."""
+    no_login = replies.reply(
+        502,
+        "5.5.1",
+        f"nobody logs in here: this port takes reports for {domain}; mail is sent by the "
+        "submission ports, 587 and 465",
+    ).render()
+    help_ = replies.reply(
+        214,
+        "2.0.0",
+        "EHLO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT (RFC 5321)\n"
+        f"this port takes delivery reports and complaints for {domain}, and nothing else",
+    ).render()
 
     async def rcpt(session: Session, argument: str) -> None:
         if bare := _BARE_POSTMASTER(argument):
             argument = f"TO:<{POSTMASTER}@{domain}>{argument[bare.end() :]}"
         await verbs.rcpt(session, argument)
+
+    async def auth(session: Session, argument: str) -> None:  # noqa: ARG001 - not looked at
+        session.say_wrong(no_login)
+
+    async def show_help(session: Session, argument: str) -> None:  # noqa: ARG001 - as HELP of all
+        session.count_idle()
+        session.say(help_)
 
     return MappingProxyType(
         {
@@ -61,6 +80,8 @@ def verbs_for(domain: str) -> Mapping[bytes, Verb]:
             b"DATA": transfer.data,
             b"BDAT": transfer.bdat,
             b"STARTTLS": login.starttls,
+            b"AUTH": auth,
+            b"HELP": show_help,
         }
     )
 
@@ -90,7 +111,10 @@ class Postmaster(Protocol):
     """Sends an operator's mail on."""
 
     async def forward(self, message: RawMessage, *, trace: Trace) -> None:
-        """Durable on return; a body in the spool belongs to it from then on."""
+        """Durable on return; a body in the spool belongs to it from the call on.
+
+        Raises StoreError: it may be in the queue even so, so only the sweep may delete the body.
+        """
         ...
 
 
@@ -175,15 +199,15 @@ class BounceHandler:
             self._drop(message)
             raise Rejected(554, "5.4.6", "too many Received fields: the message is in a loop")
         addressees = [self._addressee(each.address) for each in envelope.recipients]
-        is_forwarded = False
+        is_ours = True
         try:
             said = await self._take(envelope, message, addressees)
             if any(each.is_postmaster for each in addressees):
+                is_ours = False
                 await self._parts.postmaster.forward(message, trace=_trace(envelope, facts))
-                is_forwarded = True
                 said.append("sent on to postmaster")
         finally:
-            if not is_forwarded:
+            if is_ours:
                 self._drop(message)
         return "; ".join(said)
 
@@ -204,7 +228,7 @@ class BounceHandler:
             raise Rejected(
                 550, "5.7.1", f"relaying denied: this server takes reports for {paths.domain} only"
             )
-        name = address.local_part.lower()
+        name = address.key.rpartition("@")[0]  # without case, nor quotes that it does not need
         if name in (COMPLAINTS, POSTMASTER):
             return _Addressee(is_complaint=name == COMPLAINTS, is_postmaster=name == POSTMASTER)
         ident = paths.read(address.local_part)
