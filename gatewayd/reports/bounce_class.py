@@ -39,6 +39,11 @@ PASSING: Final = frozenset({
     Reason.MAILBOX_FULL, Reason.RATE_LIMITED, Reason.EXPIRED, Reason.NETWORK,
 })  # fmt: skip
 
+# What is said of an address; the other reasons are about us, the message or a machine.
+ABOUT_ADDRESS: Final = frozenset({
+    Reason.USER_UNKNOWN, Reason.HOST_UNKNOWN, Reason.INACTIVE, Reason.MOVED,
+})  # fmt: skip
+
 # By subject and detail.
 STATUSES: Final[dict[tuple[int, int], Reason]] = {
     (1, 0): Reason.USER_UNKNOWN,

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.reports import addresses, diagnostic, dsn, fallback
-from gatewayd.reports.bounce_class import classify, clear_words
+from gatewayd.reports.bounce_class import ABOUT_ADDRESS, classify, clear_words
 from gatewayd.reports.forms import FORMS, Form, Shape
 from gatewayd.reports.notice import Notice
 from gatewayd.reports.origin import Origin
@@ -72,11 +72,6 @@ _OVER: Final = (
     "given up",
     "giving up",
 )
-
-
-_ABOUT_ADDRESS: Final = frozenset({
-    Reason.USER_UNKNOWN, Reason.HOST_UNKNOWN, Reason.INACTIVE, Reason.MOVED,
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +229,7 @@ class _Whole:
     """What the whole notice says, for recipients of whom it says nothing in particular."""
 
     def __init__(self, notice: Notice) -> None:
-        self.text = " ".join(line.strip() for line in notice.lines[:_AFTER])
+        self.text = notice.text
         self.said = diagnostic.read(self.text)
         self.is_clear = clear_words(self.text) is not None
 
@@ -273,7 +268,7 @@ def _from_whole(
     said = _filled(said, whole.said)
     better = classify(said.status, said.code, whole.text)
     if whole.is_clear or (
-        better.reason not in _ABOUT_ADDRESS and verdict.reason is Reason.UNDEFINED
+        better.reason not in ABOUT_ADDRESS and verdict.reason is Reason.UNDEFINED
     ):
         return said, better
     return said, classify(said.status, said.code, said.shown) if said.shown else verdict

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from gatewayd.reports import addresses, diagnostic
-from gatewayd.reports.bounce_class import classify
+from gatewayd.reports.bounce_class import ABOUT_ADDRESS, classify, clear_words
 from gatewayd.reports.report import Action, BounceClass, Reason, ReportedRecipient, Verdict
 
 MAX_RECIPIENTS: Final = 200  # twice what one message of ours may have
@@ -73,13 +74,14 @@ def looks_like_status(text: str) -> bool:
 
 
 def recipient(
-    group: Group, *, words: Callable[[str], str], only_original: str, is_delay: bool
+    group: Group, *, words: Callable[[str], str], whole: str, only_original: str, is_delay: bool
 ) -> ReportedRecipient:
     """One recipient of a report.
 
     Args:
-        group: its fields.
+        group: its fields, those of the message below them.
         words: what the notification says about an address, for a report without a diagnostic.
+        whole: all that the notification says, "" when it is about several recipients.
         only_original: the one recipient of the original message, "" when it has several.
         is_delay: whether the report calls itself a warning.
     """
@@ -94,17 +96,17 @@ def recipient(
     )
     said = diagnostic.read(text)
     told = diagnostic.status_of(group.get("status", ""))
-    status = _status(told, said.status, said.code)
-    action = _action(group.get("action", ""), status, said.code, is_delay=is_delay)
-    verdict = classify(status, said.code, said.shown)
+    said = replace(said, status=_status(told, said.status, said.code))
+    action = _action(group.get("action", ""), said.status, said.code, is_delay=is_delay)
+    verdict = classify(said.status, said.code, said.shown)
     if action is Action.FAILED and (not said.shown or verdict.reason is Reason.UNDEFINED):
-        verdict, said, status = _from_words(verdict, said, status, words(final))
+        said, verdict = _from_words(said, verdict, words(final), whole)
     return ReportedRecipient(
         address=final,
         action=action,
         verdict=settle(verdict, action),
         original_address=original,
-        status=status,
+        status=said.status,
         code=said.code,
         diagnostic=said.shown,
         remote_mta=mta(group.get("remote-mta", "")),
@@ -208,15 +210,23 @@ def _action(value: str, status: str, code: int | None, *, is_delay: bool) -> Act
 
 
 def _from_words(
-    verdict: Verdict, said: diagnostic.Said, status: str, text: str
-) -> tuple[Verdict, diagnostic.Said, str]:
-    """The verdict with the words of the notification, if they say more than the fields."""
-    if not addresses.blank(text).strip(" @<>:;.,"):
-        return verdict, said, status
+    said: diagnostic.Said, verdict: Verdict, beside: str, whole: str
+) -> tuple[diagnostic.Said, Verdict]:
+    """The verdict with the words of the notification, if they say more than the fields.
+
+    What is said beside the address is about it. What else is said is asked last, and a mere hint
+    in it is not believed to mean that nobody is there.
+    """
+    is_beside = bool(addresses.blank(beside).strip(" @<>:;.,"))
+    text = beside if is_beside else whole
+    if not text or (verdict.reason is not Reason.UNDEFINED and not is_beside):
+        return said, verdict
     more = diagnostic.read(text)
-    status = _status(status, more.status, more.code)
-    better = classify(status, said.code or more.code, f"{said.shown} {more.shown}")
-    kept = diagnostic.Said(
-        status=status, code=said.code or more.code, shown=said.shown or more.shown
+    said = diagnostic.Said(
+        status=_status(said.status, more.status, more.code),
+        code=said.code or more.code,
+        shown=said.shown or more.shown,
     )
-    return (verdict if better.reason is Reason.UNDEFINED else better), kept, status
+    better = classify(said.status, said.code, f"{said.shown} {more.shown}")
+    is_guess = not is_beside and better.reason in ABOUT_ADDRESS and clear_words(text) is None
+    return said, verdict if better.reason is Reason.UNDEFINED or is_guess else better

@@ -16,6 +16,7 @@ from gatewayd.reports.parts import MAX_TEXT, Part, header_fields, split
 
 MAX_LINES: Final = 400
 MAX_COLUMNS: Final = 600
+MAX_SAID: Final = 150  # lines
 MAX_ABOUT: Final = 12  # lines that belong to one address
 
 ORIGINALS: Final = frozenset({
@@ -101,6 +102,11 @@ class Notice:
                 return " ".join(self.paragraph(at, at + MAX_ABOUT))
         return ""
 
+    @property
+    def text(self) -> str:
+        """All of it, as one line."""
+        return " ".join(line.strip() for line in self.lines[:MAX_SAID])
+
     def paragraph(self, at: int, until: int) -> list[str]:
         """Lines from this one on, until an empty line that follows a word about the address."""
         found: list[str] = []
@@ -152,7 +158,9 @@ def _is_original(part: Part) -> bool:
 
 
 def _returned(part: Part) -> bytes:
-    return part.octets().lstrip(b"\n") if part.kind in ORIGINALS else part.raw
+    # Without a blank line between, the header of the original is that of the part.
+    is_joined = part.has("received") or part.has("message-id")
+    return part.raw if is_joined else part.octets().lstrip(b"\n")
 
 
 def _cut(text: str) -> tuple[list[str], str]:

@@ -23,7 +23,7 @@ from typing import Final
 
 from gatewayd.reports import arf, auto_reply, bounce_text, dsn, notice, origin
 from gatewayd.reports.notice import Notice
-from gatewayd.reports.parts import Part, header_fields, parse, split
+from gatewayd.reports.parts import Part, decode, header_fields, parse, split
 from gatewayd.reports.report import Kind, Report
 
 MAX_STATUS: Final = 262_144  # octets of fields
@@ -98,7 +98,11 @@ def _delivery_status(
     only = said.original_to[0] if len(said.original_to) == 1 else ""
     recipients = [
         dsn.recipient(
-            about | group, words=said.about, only_original=only, is_delay=sender.says_delay
+            about | group,
+            words=said.about,
+            whole=said.text if len(groups) == 1 else "",
+            only_original=only,
+            is_delay=sender.says_delay,
         )
         for group in groups
     ]
@@ -119,7 +123,9 @@ def _status_text(message: Part, leaves: tuple[Part, ...], sender: origin.Origin)
         return ""
     for part in leaves:
         if part.kind in dsn.KINDS:
-            text = part.text(limit=MAX_STATUS)
+            # Without a blank line between, the fields are in the header of the part.
+            is_joined = part.has("final-recipient")
+            text = decode(part.raw[:MAX_STATUS], "") if is_joined else part.text(limit=MAX_STATUS)
             if "ecipient" in text:
                 return text
     # Without a media type of its own a person may have pasted it.
