@@ -138,7 +138,12 @@ class _Session:
             context = await asyncio.to_thread(_context, account.ca_file)
             self._client = aioimaplib.IMAP4_SSL(**where, ssl_context=context)
         client = self._client
-        await self._step("connect", client.wait_hello_from_server())
+        # Its task that reads the greeting holds the lock on which our cancelled wait would wait.
+        giving_up = asyncio.get_running_loop().call_later(STEP_S, self._give_up)
+        try:
+            await self._step("connect", client.wait_hello_from_server())
+        finally:
+            giving_up.cancel()
         # It quotes the password and not the user.
         user, password = aioimaplib.quoted(account.user), account.password
         await self._ok("log in", client.login(user, password))
@@ -189,6 +194,10 @@ class _Session:
             pass  # everything is done
         finally:
             protocol.transport.abort()
+
+    def _give_up(self) -> None:
+        for task in tuple(self._client.protocol.tasks):
+            task.cancel()
 
     async def _move(self, uid: str, folder: str) -> None:
         """Move a message (RFC 6851); into a folder that is made when the first try fails."""

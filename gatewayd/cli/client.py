@@ -49,6 +49,9 @@ class Operator:
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return await self._call("POST", path, body=body)
 
+    async def post_octets(self, path: str, octets: bytes, **query: object) -> dict[str, Any]:
+        return await self._call("POST", path, query=query, octets=octets)
+
     async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._call("PATCH", path, body=body)
 
@@ -62,12 +65,15 @@ class Operator:
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, Any] | None = None,
+        octets: bytes | None = None,
     ) -> dict[str, Any]:
         import httpx2  # noqa: PLC0415 - costs every command that calls nothing
 
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            response = await self._client.request(method, path, params=given, json=body)
+            response = await self._client.request(
+                method, path, params=given, json=body, content=octets
+            )
             answer: dict[str, Any] = response.json()
         except (httpx2.HTTPError, json.JSONDecodeError) as error:
             why = str(error) or type(error).__name__

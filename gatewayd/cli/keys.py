@@ -16,6 +16,8 @@ class Purpose(enum.StrEnum):
 
     FERNET = "fernet"
     JWT = "jwt"
+    VERP = "verp"
+    TRACKING = "tracking"
 
 
 class Phase(enum.StrEnum):

@@ -28,6 +28,7 @@ import typer
 
 import gatewayd
 from gatewayd.cli import (
+    bounces,
     config,
     db,
     domains,
@@ -58,6 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for name, room in (
+    ("bounces", bounces),
     ("config", config),
     ("db", db),
     ("domains", domains),

@@ -136,6 +136,8 @@ def _parts(
         domains=kernel.domains,
         keys=kernel.keys,
         inspector=kernel.inspector,
+        bounces=kernel.bounces,
+        report_octets=kernel.config.bounces.parse_octets,
         check_next_hop=check_next_hop,
         reload=reload,
         status=status,

@@ -60,6 +60,15 @@ def _ring(config: Config, purpose: Purpose) -> KeyRing:
     return files.load(directory, purpose, credentials)
 
 
+def _written_at(config: Config, purpose: Purpose) -> dt.datetime:
+    """When the file was last written: a rotation is the only thing that writes it."""
+    try:
+        status = (config.keys_directory / f"{purpose.value}.keys").stat()
+    except OSError:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)  # it is among the credentials
+    return dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUsers:
     """Who works with keys; two of them only with a bounce domain, or a public address."""
@@ -114,10 +123,11 @@ def rotating(config: Config, database: Database, users: KeyUsers, clock: Clock) 
     async def reports_may_come(ring: KeyRing) -> int:
         """How many old keys may stand in a reverse-path that has not expired.
 
-        When the new key came into use is not kept; it was made a little earlier. What is lost by
-        that is a report that took all of its days to come.
+        They came out of use when the file was last written, at the earliest when the active key
+        was made: a copied file makes the wait longer, never shorter.
         """
-        is_early = clock.now() < ring.active.created_at + verp_lifetime
+        since = max(ring.active.created_at, _written_at(config, ring.purpose))
+        is_early = clock.now() < since + verp_lifetime
         return len(ring.old) if is_early and users.reverse_paths is not None else 0
 
     return Keys(

@@ -13,7 +13,7 @@ from gatewayd.cli.main import app
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 _ROW = re.compile(
-    r"^\| `gatewayd ([a-z ]+?)(?: [A-Z_\[\]. ]+)?` \| (.*?) \| (.*) \|$", re.MULTILINE
+    r"^\| `gatewayd ([a-z -]+?)(?: [A-Z_\[\]. ]+)?` \| (.*?) \| (.*) \|$", re.MULTILINE
 )
 _EVERYWHERE = {"config", "json"}
 

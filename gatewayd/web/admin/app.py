@@ -9,6 +9,7 @@
 | /suppressions                         | GET POST DELETE; GET .../test; POST .../import   |
 | /domains /domains/{domain}            | GET POST; GET (its DNS records) DELETE           |
 | /keys /keys/{purpose}/{phase}         | GET; POST                                        |
+| /bounces                              | POST of a raw message                            |
 
 Who asks here owns the machine, so a failure of ours is told in full: `detail` is its text and
 `exit_code` what a command exits with.
@@ -28,7 +29,7 @@ import gatewayd
 from gatewayd import log
 from gatewayd.errors import ConfigError, KeyFileError, StoreError, StoreUnavailable
 from gatewayd.web import problems
-from gatewayd.web.admin import keeping, messages, senders, suppressions
+from gatewayd.web.admin import bounces, keeping, messages, senders, suppressions
 from gatewayd.web.admin.parts import AdminParts
 from gatewayd.web.app import exception_handlers, protect
 
@@ -54,13 +55,14 @@ def create_admin_app(parts: AdminParts) -> ASGIApp:
     app.include_router(senders.router(parts))
     app.include_router(messages.router(parts))
     app.include_router(suppressions.router(parts))
+    app.include_router(bounces.router(parts))
     app.include_router(keeping.router(parts))
 
     @app.get("/status")
     async def status() -> dict[str, Any]:
         return await parts.status()
 
-    return protect(app, body_octets=BODY_OCTETS)
+    return protect(app, body_octets=max(BODY_OCTETS, parts.report_octets))
 
 
 async def _tell(request: Request, error: Exception) -> Response:

@@ -31,11 +31,11 @@ def router(parts: AdminParts) -> APIRouter:
 
     @routes.post("/keys/{purpose}/{phase}")
     async def rotate(
-        purpose: Literal["fernet", "jwt"], phase: Literal["begin", "switch", "finish"]
+        purpose: Purpose, phase: Literal["begin", "switch", "finish"]
     ) -> dict[str, Any]:
-        done = await parts.keys.rotate(Purpose(purpose), phase)
+        done = await parts.keys.rotate(purpose, phase)
         return {
-            "purpose": purpose,
+            "purpose": purpose.value,
             "phase": phase,
             "resealed": done.resealed,
             "keys": [{"key_id": kid, "state": state} for kid, state in done.keys],

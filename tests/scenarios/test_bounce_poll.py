@@ -1,0 +1,197 @@
+"""bounces.poll: an IMAP folder is read, judged and emptied, over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewayd.bounces import poll as polling
+from gatewayd.bounces.ingest import RawFile
+from gatewayd.bounces.poll import Account, Fate, Polled, poll
+from gatewayd.errors import Code, Refused, StoreUnavailable
+from tests.fakes.imap_server import PASSWORD, USER, ImapServer
+from tests.fakes.submission_host import authority, server_context
+
+_REJECTED = polling.REJECTED
+
+
+def _account(server: ImapServer) -> Account:
+    return Account(
+        host="127.0.0.1",
+        port=server.port,
+        user=USER,
+        password=PASSWORD,
+        folder="INBOX",
+        processed=None,
+        is_plaintext=True,
+        ca_file=None,
+        most_octets=1000,
+        most_messages=100,
+    )
+
+
+def _judge(seen: list[RawFile]) -> Callable[[RawFile], Awaitable[Fate]]:
+    """By the first word of a message."""
+
+    async def judge(one: RawFile) -> Fate:
+        seen.append(one)
+        return Fate(one.octets.split()[0].decode())
+
+    return judge
+
+
+def _filled(capabilities: tuple[str, ...] = ("UIDPLUS", "MOVE")) -> ImapServer:
+    server = ImapServer(capabilities=capabilities)
+    for octets in (b"taken\r\n\r\n)", b"rejected (1 FETCH (\r\n", b"later\r\n\r\nA1 OK\r\n"):
+        server.put(octets)
+    return server
+
+
+@pytest.mark.parametrize("capabilities", [("UIDPLUS", "MOVE"), ("UIDPLUS",), ()])
+async def test_each_message_goes_where_its_fate_says(capabilities: tuple[str, ...]) -> None:
+    """Taken ones are deleted, rejected ones moved, others stay; whatever the server can."""
+    server, seen = _filled(capabilities=capabilities), list[RawFile]()
+    async with server.running():
+        polled = await poll(_account(server), _judge(seen))
+
+    assert Polled(taken=1, rejected=1, later=1) == polled
+    assert [one.name for one in seen] == ["INBOX:1", "INBOX:2", "INBOX:3"]
+    assert server.held("INBOX") == [b"later\r\n\r\nA1 OK\r\n"]
+    assert server.held(_REJECTED) == [b"rejected (1 FETCH (\r\n"]
+
+
+async def test_processed_ones_are_kept_where_the_operator_says() -> None:
+    """Then nothing is deleted at all; a name with a space and a quote is one name."""
+    server = _filled()
+    async with server.running():
+        account = replace(_account(server), processed='Done "ones"')
+        await poll(account, _judge([]))
+
+    assert server.held('Done "ones"') == [b"taken\r\n\r\n)"]
+
+
+async def test_the_next_run_finds_only_what_is_left() -> None:
+    """Once more changes nothing."""
+    server, seen = _filled(), list[RawFile]()
+    async with server.running():
+        await poll(_account(server), _judge([]))
+        polled = await poll(_account(server), _judge(seen))
+
+    assert Polled(later=1) == polled
+    assert [one.name for one in seen] == ["INBOX:3"]
+
+
+async def test_only_the_beginning_of_a_message_is_read() -> None:
+    """However long it is."""
+    server, seen = ImapServer(), list[RawFile]()
+    server.put(b"taken " + b"x" * 100_000)
+    async with server.running():
+        await poll(_account(server), _judge(seen))
+
+    assert len(seen[0].octets) == 1000
+
+
+async def test_one_run_reads_no_more_than_its_limit() -> None:
+    """The oldest first."""
+    server = ImapServer()
+    for number in range(5):
+        server.put(b"taken %d" % number)
+    async with server.running():
+        polled = await poll(replace(_account(server), most_messages=3), _judge([]))
+
+    assert Polled(taken=3) == polled
+    assert server.held("INBOX") == [b"taken 3", b"taken 4"]
+
+
+async def test_message_stays_when_the_store_is_down() -> None:
+    """What was not taken is not put away."""
+    server = _filled()
+
+    async def judge(one: RawFile) -> Fate:
+        raise StoreUnavailable(one.name)
+
+    async with server.running():
+        with pytest.raises(StoreUnavailable):
+            await poll(_account(server), judge)
+
+    assert len(server.held("INBOX")) == 3
+    assert server.commands[-1] == "LOGOUT"
+
+
+async def test_over_tls_the_certificate_is_checked(tmp_path: Path) -> None:
+    """By the authorities that are named, and for the name that is connected to."""
+    server = _filled()
+    ca_file = tmp_path / "ca.pem"
+    authority().cert_pem.write_to_path(ca_file)
+    async with server.running(server_context()):
+        account = replace(_account(server), is_plaintext=False)
+        with pytest.raises(Refused, match="could not connect"):
+            await poll(replace(account, host="localhost"), _judge([]))
+        with pytest.raises(Refused, match="could not connect"):
+            await poll(replace(account, ca_file=ca_file), _judge([]))
+        polled = await poll(replace(account, host="localhost", ca_file=ca_file), _judge([]))
+
+    assert Polled(taken=1, rejected=1, later=1) == polled
+
+
+async def test_failed_login_says_what_the_server_said() -> None:
+    """And the password stands nowhere."""
+    server = _filled()
+    async with server.running():
+        with pytest.raises(Refused, match=r"could not log in: .* wrong password") as refused:
+            await poll(replace(_account(server), password="sesame"), _judge([]))
+
+    assert refused.value.kind is Code.UNAVAILABLE
+    assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        ("CAPABILITY", "connect"),
+        ("LOGIN", "log in"),
+        ("SELECT", "open INBOX"),
+        ("UID SEARCH", "search"),
+        ("UID FETCH", "read message 1"),
+        ("UID STORE", "delete"),
+    ],
+)
+async def test_silent_server_is_not_waited_for(
+    command: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step has its deadline; the message is taken again by the next run."""
+    monkeypatch.setattr(polling, "STEP_S", 0.05)
+    server = _filled()
+    server.is_silent_at = command
+    async with server.running():
+        with pytest.raises(Refused, match=f"could not {step}: no answer"):
+            await poll(_account(server), _judge([]))
+
+    assert len(server.held("INBOX")) == 3
+
+
+async def test_nobody_listens() -> None:
+    """The operator reads which step failed."""
+    with pytest.raises(Refused, match=r"127\.0\.0\.1:1: could not connect"):
+        await poll(_account(ImapServer(port=1)), _judge([]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"host": "imap.example.com"}, "loopback only"),
+        ({"folder": "a\r\nb"}, "one line"),
+        ({"password": ""}, "not empty"),
+        ({"folder": "Prüfung"}, "modified UTF-7"),
+        ({"folder": _REJECTED}, "cannot be put away"),
+        ({"processed": "INBOX"}, "cannot be put away"),
+    ],
+)
+def test_account_that_could_not_work_is_refused(change: dict[str, Any], said: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(Refused, match=said):
+        replace(_account(ImapServer()), **change)
