@@ -8,8 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from gatewayd.cli.main import app
 from gatewayd.config.listeners import DEFAULT_SUBMISSION
+from gatewayd.config.process import DaemonSection
+from gatewayd.config.returns import BouncesSection
 
 UNITS = Path(__file__).parents[2] / "systemd"
 
@@ -62,6 +66,33 @@ def test_service_behind_sockets_is_exposed_at_most_1_5(units: Path) -> None:
     assert result.returncode == 0, result.stdout[-400:]
 
 
+def test_service_that_polls_is_exposed_at_most_1_2(units: Path) -> None:
+    """It holds a password, and reads what strangers have written."""
+    result = security(units / "gatewayd-bounces-poll.service", 12)
+
+    assert result.returncode == 0, result.stdout[-400:]
+
+
+def test_service_that_polls_runs_beside_the_daemon_only() -> None:
+    """Alone it would own the database, and a daemon that starts then would give up for good."""
+    text = (UNITS / "gatewayd-bounces-poll.service").read_text()
+    (path,) = re.findall(r"(?m)^ConditionPathExists=(.*)$", text)
+
+    assert DaemonSection.model_fields["run_dir"].default / "control.sock" == Path(path)
+    assert "StateDirectory=" not in text
+
+
+def test_service_that_polls_calls_a_command_that_there_is() -> None:
+    """With options that it has."""
+    text = (UNITS / "gatewayd-bounces-poll.service").read_text()
+    (command,) = re.findall(r"(?m)^ExecStart=/opt/gatewayd/bin/gatewayd (.*)$", text)
+    words = command.split()
+    known = get_command(app).commands["bounces"].commands["poll-once"]  # type: ignore[attr-defined]  # groups of click
+
+    assert words[:2] == ["bounces", "poll-once"]
+    assert known.make_context("poll-once", words[2:]).params["host"] == "imap.example.com"
+
+
 @pytest.mark.parametrize("drop_in", [False, True])
 def test_verify_is_quiet(units: Path, *, drop_in: bool) -> None:
     """No unknown key, no missing unit, no unit that cannot start."""
@@ -89,4 +120,5 @@ def test_socket_units_are_named_as_the_default_listeners() -> None:
         (name,) = re.findall(r"(?m)^FileDescriptorName=(.*)$", text)
         (found[name],) = re.findall(r"(?m)^ListenStream=(.*)$", text)
 
-    assert {listener.name: str(listener.bind) for listener in DEFAULT_SUBMISSION} == found
+    expected = {listener.name: str(listener.bind) for listener in DEFAULT_SUBMISSION}
+    assert {**expected, "bounces": str(BouncesSection().bind)} == found
