@@ -140,7 +140,7 @@ async def test_commands_say_over_the_socket_what_the_daemon_has(served: Served) 
 
     counts = {room: len(items) for room, items in listed.items()}
     assert counts == {
-        "mailboxes": 1, "tokens": 1, "domains": 2, "suppressions": 1, "keys": 2, "messages": 0,
+        "mailboxes": 1, "tokens": 1, "domains": 2, "suppressions": 1, "keys": 4, "messages": 0,
     }  # fmt: skip
     assert listed["tokens"][0]["token_id"] == issued["token_id"]
     assert await served.json("reload") == {"changed": []}

@@ -23,7 +23,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import gatewayd
 from gatewayd import log
@@ -31,7 +31,9 @@ from gatewayd.errors import ConfigError, KeyFileError, StoreError, StoreUnavaila
 from gatewayd.web import problems
 from gatewayd.web.admin import bounces, keeping, messages, senders, suppressions
 from gatewayd.web.admin.parts import AdminParts
-from gatewayd.web.app import exception_handlers, protect
+from gatewayd.web.app import exception_handlers
+from gatewayd.web.edge import Edge
+from gatewayd.web.limits import BodyLimit
 
 BODY_OCTETS: Final = 1_048_576
 
@@ -62,7 +64,14 @@ def create_admin_app(parts: AdminParts) -> ASGIApp:
     async def status() -> dict[str, Any]:
         return await parts.status()
 
-    return protect(app, body_octets=max(BODY_OCTETS, parts.report_octets))
+    reports = BodyLimit(app, octets=max(BODY_OCTETS, parts.report_octets))
+    others = BodyLimit(app, octets=BODY_OCTETS)
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        limited = reports if scope.get("path") == bounces.PATH else others
+        await limited(scope, receive, send)
+
+    return Edge(dispatch)
 
 
 async def _tell(request: Request, error: Exception) -> Response:

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Request
 from gatewayd.bounces.returned import Returned
 from gatewayd.web.admin.parts import AdminParts
 
+PATH: Final = "/bounces"
 NAME_OCTETS: Final = 4096
 
 
 def router(parts: AdminParts) -> APIRouter:
-    routes = APIRouter(prefix="/bounces")
+    routes = APIRouter(prefix=PATH)
 
     @routes.post("")
     async def take(

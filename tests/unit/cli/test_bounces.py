@@ -217,3 +217,12 @@ def test_poll_once_without_its_library_names_the_extra(
     said = returning.run("bounces", "poll-once", *words, code=69)
 
     assert "pip install 'gatewayd[imap]'" in said.err
+
+
+def test_report_may_be_larger_than_other_requests(returning: Cli, tmp_path: Path) -> None:
+    """As large as the listener reads one; what is beyond that is left out."""
+    report = tmp_path / "report.eml"
+    report.write_bytes(dsn(group(), to=_sent(returning), original=b"x" * 3_000_000))
+    (item,) = returning.json("bounces", "ingest", str(report))["items"]
+
+    assert item["result"]["changes"] == 1
