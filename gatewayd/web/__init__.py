@@ -6,7 +6,7 @@
 | api/           | `/api/v1`, one file per resource (FastAPI); everything else is Starlette |
 | problems.py    | the one table: why a request was refused, as problem+json (RFC 9457)     |
 | edge.py        | outermost layer: request id, safe headers, nothing escapes               |
-| limits.py      | octets of a body, counted as they come                                   |
+| limits.py      | octets of a body, requests in a minute                                   |
 | auth.py        | bearer token to Principal (RFC 6750)                                     |
 | body.py        | JSON octets to a value, strictly                                         |
 | validation.py  | what a model refused, with JSON pointers (RFC 6901)                      |
@@ -15,6 +15,9 @@
 | openapi.py     | the OpenAPI 3.1 document                                                 |
 | health.py      | live, ready                                                              |
 | metrics.py     | Prometheus text                                                          |
+| tracking.py    | `/track/`: opens and clicks, without the database                        |
+| unsubscribe.py | `/unsubscribe/`: one-click POST, and a page with a button                |
+| pages.py       | the pages that recipients see                                            |
 | caught.py      | mail that the built-in simulator took, to be read back                   |
 | server.py      | uvicorn inside the daemon's loop                                         |
 | protocol.py    | deadlines and sizes that uvicorn does not have                           |

@@ -1,12 +1,16 @@
 """Routes and layers: one list for each listener.
 
 ```
-uvicorn ─> Edge ─> BodyLimit ─> Starlette ─┬─ /healthz /readyz
-                                           ├─ /caught            (localserve)
-                                           └─ /api/v1 ─ FastAPI ─┬─ /openapi.json
-                                                                 ├─ /messages... /events
-                                                                 └─ /suppressions...
+uvicorn ─> Edge ─┬─ /track/       Tracking
+                 ├─ /unsubscribe/ Unsubscribe
+                 └─> BodyLimit ─> Starlette ─┬─ /healthz /readyz
+                                             ├─ /caught            (localserve)
+                                             └─ /api/v1 ─ FastAPI ─┬─ /openapi.json
+                                                                   ├─ /messages... /events
+                                                                   └─ /suppressions...
 ```
+
+What recipients ask for stands before the routers: it comes by thousands, and needs none of them.
 
 The operators' application, on the unix socket, is `web/admin/`: `create_admin_app` there stands on
 `protect` and `exception_handlers` of this file.
@@ -28,13 +32,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import gatewayd
 from gatewayd import log
+from gatewayd.clock import Clock
 from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import GatewayError, Refused
-from gatewayd.web import caught, health, metrics, openapi, problems, validation
+from gatewayd.web import (
+    caught,
+    health,
+    metrics,
+    openapi,
+    problems,
+    tracking,
+    unsubscribe,
+    validation,
+)
 from gatewayd.web.api import events as stories
 from gatewayd.web.api.events import Events, EventsApi
 from gatewayd.web.api.messages import Inspector, MessagesApi
@@ -49,10 +63,12 @@ from gatewayd.web.api.suppressions import (
 from gatewayd.web.api.views import Problem
 from gatewayd.web.auth import Gate, Tokens
 from gatewayd.web.edge import Edge
-from gatewayd.web.limits import BodyLimit
+from gatewayd.web.limits import BodyLimit, RateLimit
+from gatewayd.web.pages import Pages
 from gatewayd.web.problems import HttpRefused
 
 API_PATH: Final = "/api/v1"
+_LEAVING_PER_MINUTE: Final = 5  # POSTs of one recipient; each costs a transaction
 _DESCRIPTION: Final = (
     "Hand over mail to be signed and delivered. Every error is problem+json (RFC 9457) with a "
     "stable `code`."
@@ -81,15 +97,42 @@ class ApiParts:
     limits: LimitsSection
 
 
-def create_api_app(parts: ApiParts, *, caught_mail: caught.CaughtMail | None = None) -> ASGIApp:
-    """The application of the API's listener; with the simulator's mail when it is given."""
+class Links(tracking.Links, unsubscribe.Links, Protocol):
+    """Reads every URL that a recipient gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientParts:
+    """What the URLs of recipients stand on. requests_per_minute: of one network."""
+
+    links: Links
+    recorder: tracking.Recorder
+    unsubscribes: unsubscribe.Unsubscribes
+    requests_per_minute: int
+    clock: Clock
+
+
+def create_api_app(
+    parts: ApiParts,
+    *,
+    recipients: RecipientParts | None = None,
+    caught_mail: caught.CaughtMail | None = None,
+) -> ASGIApp:
+    """The application of the API's listener.
+
+    Args:
+        parts: of the API itself.
+        recipients: of the URLs in mail; None serves none of them.
+        caught_mail: of the simulator, to be read back; None shows none.
+    """
     routes: list[BaseRoute] = [
         *health.routes(parts.readiness, with_detail=False),
         Mount(API_PATH, app=_api(parts)),
     ]
     if caught_mail is not None:
         routes += caught.routes(caught_mail)
-    return protect(_starlette(routes), body_octets=parts.limits.http_body_octets)
+    api = BodyLimit(_starlette(routes), octets=parts.limits.http_body_octets)
+    return Edge(api if recipients is None else _before(api, recipients))
 
 
 def create_metrics_app(shown: metrics.Metrics, readiness: health.Readiness) -> ASGIApp:
@@ -112,6 +155,31 @@ def exception_handlers() -> dict[int | type[Exception], Handler]:
         RequestValidationError: _refuse_parameters,
         Exception: _refuse_silently,
     }
+
+
+def _before(api: ASGIApp, parts: RecipientParts) -> ASGIApp:
+    """The URLs of recipients, then all others."""
+    pages = Pages()
+    rate = RateLimit(per_minute=parts.requests_per_minute, clock=parts.clock)
+    tracked = tracking.Tracking(parts.links, parts.recorder, rate=rate, pages=pages)
+    leaving = unsubscribe.Unsubscribe(
+        parts.links,
+        parts.unsubscribes,
+        rate=rate,
+        leaving=RateLimit(per_minute=_LEAVING_PER_MINUTE, clock=parts.clock),
+        pages=pages,
+    )
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"] if scope["type"] == "http" else ""
+        if path.startswith(tracking.PREFIX):
+            await tracked(scope, receive, send)
+        elif path.startswith(unsubscribe.PREFIX):
+            await leaving(scope, receive, send)
+        else:
+            await api(scope, receive, send)
+
+    return dispatch
 
 
 def _starlette(routes: Sequence[BaseRoute]) -> Starlette:

@@ -1,5 +1,7 @@
 """The outermost layer: a request id, safe headers on every answer, and nothing escapes.
 
+An answer that sets one of those headers itself keeps its own.
+
 Written on bare ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -40,14 +43,15 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        fixed = [*SAFE_HEADERS, (b"x-request-id", request_id.encode())]
+        own = (b"x-request-id", request_id.encode())
         started = False
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *fixed]
+                given = message.get("headers", ())
+                message = {**message, "headers": [*given, *_missing(given), own]}
             await send(message)
 
         try:
@@ -63,6 +67,12 @@ class Edge:
             if not started:
                 problem = problems.from_exception(error)
                 await problems.response(problem, scope)(scope, receive, answer)
+
+
+def _missing(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The safe headers that an answer does not set itself: two policies would both hold."""
+    names = {name for name, _ in given}
+    return [field for field in SAFE_HEADERS if field[0] not in names]
 
 
 def _require_one_host(scope: Scope) -> None:
