@@ -224,6 +224,6 @@ def _without(octets: bytes, opening: bytes, closing: bytes) -> bytes:
         end = lower.find(closing, start)
         if end < 0:
             return b"".join(kept)
-        at = end + len(closing)
+        at = end if closing.startswith(b"</") else end + len(closing)  # a tag is removed as one
     kept.append(octets[at:])
     return b"".join(kept)
