@@ -26,7 +26,7 @@ def localserve(
     smtp_port: Port = 2587,
     smtps_port: Port = 2465,
     http_port: Port = 8025,
-    bounce_port: Port = 2525,
+    bounce_port: Port = 0,
     json: AsJson = False,
 ) -> int:
     """Run everything on loopback with nothing to configure, and catch the mail."""

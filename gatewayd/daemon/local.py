@@ -48,7 +48,7 @@ class LocalOptions:
     smtp_port: int = 2587
     smtps_port: int = 2465
     http_port: int = 8025
-    bounce_port: int = 2525
+    bounce_port: int = 0
     json: bool = False
 
 

@@ -33,6 +33,7 @@ KEYS = {
     "smtp_url",
     "smtps_url",
     "http_url",
+    "bounce_url",
     "mailbox",
     "token",
     "ca_file",
