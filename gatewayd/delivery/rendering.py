@@ -6,13 +6,13 @@
 | one recipient, to leave by | List-Unsubscribe, -Post after it  | as accepted                  |
 | one recipient, tracked     | the same if it may leave          | its links and pixel rendered |
 
-What depends on the message alone (where its links are, the hash of a body that does not change) is
-found once, and kept while recipients of it are due. The same octets come out at every try, as long
-as the tracking keys are the same.
+What depends on the message alone (where its links are; a body that does not change, and its hash)
+is found once, and kept while recipients of it are due. The same octets come out at every try, as
+long as the tracking keys are the same.
 
 Of a rendered body each recipient has its own only from the first change to the last; attachments
 are held once for all. Where even that is more than 1 MiB, the body is not tracked: so much an
-attempt may hold (promise X6).
+attempt may hold (promise X6). One that does not change is streamed from the spool if it is larger.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from gatewayd.tracking.links import Links
 from gatewayd.tracking.rewrite import CompiledBody, compile_body
 
 OWN_OCTETS: Final = 1_048_576  # of a rendered body, from the first change to the last
-KEPT_OCTETS: Final = 33_554_432  # of compiled bodies
+READ_OCTETS: Final = 1_048_576  # of a body that does not change: read once for all recipients
+KEPT_OCTETS: Final = 33_554_432  # of compiled and of read bodies
 KEPT: Final = 1000  # messages
 
 Pieces = tuple[bytes, ...]
@@ -102,9 +103,13 @@ class _Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What is the same for all recipients of a message: the hash, if the body is too."""
+    """What is the same for all recipients of a message.
 
-    template: _Template | None
+    body: what they get, or the template of it. body_hash: empty for a template.
+    octets: held in memory for it.
+    """
+
+    body: Body | _Template
     body_hash: bytes
     octets: int
 
@@ -129,8 +134,8 @@ class Renderer:
         """The message for the recipients of a claim.
 
         Raises:
-            SpoolDamaged: the body is not what was accepted. It is said of one that is rendered, or
-                that cannot be read; one that comes out as accepted is for the caller to compare.
+            SpoolDamaged: the body is not what was accepted. What comes out as a SpooledBody is for
+                the caller to compare.
         """
         message, links = claim.message, self._links
         if not claim.is_individual or links is None:
@@ -142,9 +147,9 @@ class Renderer:
             for name, value in unsubscribe.fields(url):
                 header = header.append(name, value)
         known = self._of_message(claim, links)
-        if known.template is None:
-            return Content(header=header, body=message.body, body_hash=known.body_hash)
-        pieces = known.template.render(links, recipient.recipient_id)
+        if not isinstance(known.body, _Template):
+            return Content(header=header, body=known.body, body_hash=known.body_hash)
+        pieces = known.body.render(links, recipient.recipient_id)
         return Content(header=header, body=pieces, body_hash=body_hash(pieces))
 
     def _of_message(self, claim: Claim, links: Links) -> _Known:
@@ -174,8 +179,11 @@ class Renderer:
 
     def _find(self, claim: Claim, links: Links) -> _Known:
         body = claim.message.body
-        if claim.tracks_opens or claim.tracks_clicks:
-            octets = self._whole(body)
+        is_tracked = claim.tracks_opens or claim.tracks_clicks
+        if isinstance(body, SpooledBody) and not is_tracked and body.size_octets > READ_OCTETS:
+            return _Known(body=body, body_hash=body_hash(self._blocks(body)), octets=0)
+        octets = self._whole(body)
+        if is_tracked:
             compiled = compile_body(
                 claim.message.header,
                 octets,
@@ -185,8 +193,13 @@ class Renderer:
             )
             template = _template(compiled, links, claim.recipients[0].recipient_id)
             if template is not None:
-                return _Known(template=template, body_hash=b"", octets=len(octets))
-        return _Known(template=None, body_hash=body_hash(self._blocks(body)), octets=0)
+                return _Known(body=template, body_hash=b"", octets=len(octets))
+        is_held = len(octets) <= READ_OCTETS
+        return _Known(
+            body=octets if is_held else body,
+            body_hash=body_hash((octets,)),
+            octets=len(octets) if is_held else 0,
+        )
 
     def _keep(self, queue_id: QueueId, known: _Known) -> None:
         self._known[queue_id] = known

@@ -5,7 +5,7 @@ makes of it for one recipient, and `t=` is the time of acceptance. Rendering, ha
 run on threads of their own; the last two release the interpreter.
 
 A body in the spool is read three times: to hash it, to compare it with what was accepted, to send
-it; one that is rendered is read once. Nothing of a damaged one is ever sent.
+it; what the renderer holds for many recipients is read once. Nothing of a damaged one is ever sent.
 """
 
 from __future__ import annotations
