@@ -22,9 +22,12 @@ BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.peer))
 
 
 @pytest.fixture(autouse=True)
-def _logs_as_at_the_start() -> Iterator[None]:
-    """What a test has set up for its logs ends with it: logging is one per process."""
+def _process_as_at_the_start() -> Iterator[None]:
+    """What a test sets up for its whole process ends with it: logging, the umask of a daemon."""
+    umask = os.umask(0)
+    os.umask(umask)
     yield
+    os.umask(umask)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
