@@ -14,6 +14,7 @@ import sys
 import tempfile
 import urllib.error
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,26 @@ class Local:
         (mail,) = eventually(found, within_s=30, what=lambda: str(self.caught()))
         return mail
 
-    def send(self, recipient: str, subject: str) -> str:
-        """By smtplib, over implicit TLS; the queue id."""
+    @contextmanager
+    def sending(self) -> Iterator[smtplib.SMTP]:
+        """A session over implicit TLS, after MAIL."""
         where = urlsplit(self.facts["smtps_url"])
         context = ssl.create_default_context(cafile=self.facts["ca_file"])
         assert where.hostname is not None
         with smtplib.SMTP_SSL(where.hostname, where.port or 0, context=context) as client:
             client.login("token", self.facts["token"])
             client.mail(self.facts["mailbox"])
+            yield client
+
+    def rcpt(self, recipient: str) -> str:
+        """The reply to RCPT."""
+        with self.sending() as client:
+            code, text = client.rcpt(recipient)
+        return f"{code} {text.decode()}"
+
+    def send(self, recipient: str, subject: str) -> str:
+        """The queue id."""
+        with self.sending() as client:
             client.rcpt(recipient)
             code, text = client.data(f"Subject: {subject}\r\n\r\nHello\r\n".encode())
         assert code == 250, text
@@ -79,6 +92,17 @@ class Local:
     def message(self, queue_id: str) -> dict[str, Any]:
         url = f"{self.facts['http_url']}/api/v1/messages/{queue_id}"
         return dict(json.loads(fetch(url, token=self.facts["token"])))
+
+    def recipient(self, queue_id: str) -> dict[str, Any]:
+        """The only one of a message."""
+        (recipient,) = self.message(queue_id)["recipients"]
+        return dict(recipient)
+
+    def reasons(self, address: str) -> list[str]:
+        """Why an address is suppressed."""
+        url = f"{self.facts['http_url']}/api/v1/suppressions?limit=100"
+        items = json.loads(fetch(url, token=self.facts["token"]))["items"]
+        return [item["reason"] for item in items if item["address"] == address]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -192,6 +216,56 @@ def test_timeout_leaves_the_recipient_in_doubt(local: Local) -> None:
         lambda: state() == "in_doubt", within_s=30, what=lambda: str(local.message(queue_id))
     )
     assert [mail for mail in local.caught() if mail["subject"] == "silence"] == []
+
+
+def test_bounce_comes_back_to_the_verp_address(local: Local) -> None:
+    """Taken first; then a DSN comes by SMTP, closes the address, and explain tells both."""
+    address = "x-bounce@example.com"
+    queue_id = local.send(address, "to nobody")
+
+    eventually(
+        lambda: local.recipient(queue_id)["state"] == "bounced",
+        within_s=30,
+        what=lambda: str(local.message(queue_id)),
+    )
+
+    recipient = local.recipient(queue_id)
+    url = f"{local.facts['http_url']}/api/v1/messages/{queue_id}/explain"
+    explained = json.loads(fetch(url, token=local.facts["token"]))
+    assert recipient["delivered_at"]
+    assert local.wait_for("to nobody")
+    assert "1 bounced" in explained["summary"]
+    assert local.reasons(address) == ["hard_bounce"]
+    # RCPT may be a second behind: "nobody is suppressed" is remembered so long.
+    eventually(lambda: local.rcpt(address).startswith("550 5.7.1 recipient_suppressed"), within_s=5)
+
+
+def test_complaint_comes_back_to_complaints(local: Local) -> None:
+    """The recipient stays delivered; the address is not written to again."""
+    address = "x-complaint@example.com"
+    queue_id = local.send(address, "not wanted")
+
+    eventually(
+        lambda: local.reasons(address) == ["complaint"],
+        within_s=30,
+        what=lambda: str(local.message(queue_id)),
+    )
+
+    assert local.recipient(queue_id)["state"] == "delivered"
+
+
+def test_bounce_listener_takes_nobody_elses_mail(local: Local) -> None:
+    """It is the one of a daemon, on a port of its own."""
+    where = urlsplit(local.facts["bounce_url"])
+    with smtplib.SMTP(where.hostname or "", where.port or 0) as client:
+        client.ehlo()
+        offered = set(client.esmtp_features)
+        client.mail("")
+        code, text = client.rcpt("ann@example.com")
+
+    assert (code, text[:5]) == (550, b"5.7.1")
+    assert "starttls" in offered
+    assert "auth" not in offered
 
 
 def test_wrong_token_is_refused_by_both_doors(local: Local) -> None:
