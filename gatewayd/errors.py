@@ -74,6 +74,8 @@ class Code(enum.Enum):
     NO_ROUTE = ("no_route", "4.3.5")
     UNAVAILABLE = ("unavailable", "4.3.0")
     # What comes back
+    RECIPIENT_UNKNOWN = ("recipient_unknown", "5.1.1")
+    RELAYING_DENIED = ("relaying_denied", "5.7.1")
     REPORT_TOO_EARLY = ("report_too_early", "4.5.0")
     # Operators and readers of resources
     NOT_FOUND = ("not_found", "5.1.0")

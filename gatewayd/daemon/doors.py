@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from asyncio import sslproto
@@ -235,13 +236,17 @@ def simulated_hop(simulator: Simulator) -> NextHop:
 
 
 class _Shared:
-    """What all submission listeners share: caps, memory, failed logins."""
+    """What all listeners share: caps, memory, failed logins.
+
+    The bounce listener has memory of its own: whoever fills it keeps no client from submitting.
+    """
 
     def __init__(self, kernel: Kernel, on_fatal: Callable[[StoreBroken], None]) -> None:
         limits = kernel.config.limits
         self._kernel = kernel
         self._on_fatal = on_fatal
         self._budget = MemoryBudget(limits.memory_octets)
+        self._bounce_budget = MemoryBudget(_for_strangers(limits))
         self._throttle = LoginThrottle(
             clock=kernel.clock,
             per_minute=limits.auth_failures_per_minute,
@@ -252,6 +257,7 @@ class _Shared:
     def use_limits(self, limits: LimitsSection) -> None:
         """Take other limits, after a reload."""
         self._budget.use(limits.memory_octets)
+        self._bounce_budget.use(_for_strangers(limits))
         self._throttle.use(
             per_minute=limits.auth_failures_per_minute, per_day=limits.auth_failures_per_day
         )
@@ -272,7 +278,7 @@ class _Shared:
             has_tls=config.tls.certificate is not None,
             limits=config.limits.model_copy(update=octets),
             timeouts=config.timeouts,
-            budget=self._budget,
+            budget=self._bounce_budget,
             throttle=self._throttle,
             clock=self._kernel.clock,
             metrics=self._kernel.metrics,
@@ -291,6 +297,11 @@ class _Shared:
             metrics=self._kernel.metrics,
             on_fatal=self._on_fatal,
         )
+
+
+def _for_strangers(limits: LimitsSection) -> int:
+    """Octets of memory for what comes without a login."""
+    return limits.memory_octets // 4
 
 
 def _bounce_listener(
@@ -313,6 +324,8 @@ def _bounce_listener(
             on_queued=kernel.wakeup.notify,
         ),
         bodies=kernel.spool,
+        has_room=kernel.space.has_room,
+        reading=asyncio.Semaphore(bounces.READINGS),
         blame=LoginThrottle(
             clock=kernel.clock,
             per_minute=section.bad_recipients_per_minute,

@@ -9,21 +9,26 @@
 | another address of the domain    | 550 5.1.1                                                |
 | another domain                   | 550 5.7.1: no relay, for anybody                         |
 | too many wrong ones from a peer  | 421 4.7.0 for a minute                                   |
+| anybody, when the disk is full   | 452 4.3.1 to MAIL: it comes again                        |
 
 Nothing is ever sent because of what came in here, but postmaster's mail, with a null reverse-path.
 A VERP address is read without the database; only one that carries our MAC is looked up.
+
+Anybody may hold a connection here, so none costs much: a message lies in the spool while it comes,
+and of those that have come only READINGS at a time are in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from gatewayd.bounces.returned import Kind, Returned, Taken
+from gatewayd.errors import Code, Refused, StoreFull
 from gatewayd.mail import received
 from gatewayd.mail.address import Address
 from gatewayd.mail.envelope import Envelope, Recipient
@@ -32,10 +37,10 @@ from gatewayd.smtpd import login, replies, transfer, verbs
 from gatewayd.smtpd.auth import Credentials, LoginThrottle
 from gatewayd.smtpd.commands import MailCommand
 from gatewayd.smtpd.data import BodyWriter
-from gatewayd.smtpd.replies import Rejected
 from gatewayd.smtpd.session import Session, Verb
 from gatewayd.smtpd.terms import Facts, Goodbye
 
+READINGS: Final = 4
 COMPLAINTS: Final = "complaints"
 POSTMASTER: Final = "postmaster"
 
@@ -155,12 +160,19 @@ class _Addressee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BounceParts:
-    """What all sessions of the listener share. rejected: counts recipients that were refused."""
+    """What all sessions of the listener share.
+
+    has_room: whether the disk has space for another message.
+    rejected: counts recipients that were refused.
+    reading: whoever reads a report into memory holds one of it.
+    """
 
     bounces: Bounces
     reverse_paths: ReversePaths
     postmaster: Postmaster
     bodies: Bodies
+    has_room: Callable[[], bool]
+    reading: asyncio.Semaphore
     blame: LoginThrottle
     rejected: Counter
     parse_octets: int
@@ -181,13 +193,15 @@ class BounceHandler:
         """Anybody may come: whose mail it is decides what it may change, and that is nothing."""
         if self._parts.blame.is_blocked(self._peer):
             raise Goodbye(TOO_MANY_WRONG)
+        if not self._parts.has_room():
+            raise StoreFull("no space for messages that come back")
 
     async def recipient(self, recipient: Recipient, *, already: int) -> None:  # noqa: ARG002
         try:
             addressee = self._addressee(recipient.address)
             if addressee.ident is not None and not await self._parts.bounces.known(addressee.ident):
                 raise _no_such_address()
-        except Rejected:
+        except Refused:
             self._parts.rejected.inc()
             self._parts.blame.count_failure(self._peer)
             if self._parts.blame.is_blocked(self._peer):
@@ -197,7 +211,7 @@ class BounceHandler:
     async def accept(self, envelope: Envelope, message: RawMessage, facts: Facts) -> str:
         if received.hops(message.header) > self._parts.received_hops:
             self._drop(message)
-            raise Rejected(554, "5.4.6", "too many Received fields: the message is in a loop")
+            raise Refused(Code.TOO_MANY_HOPS, "too many Received fields: the message is in a loop")
         addressees = [self._addressee(each.address) for each in envelope.recipients]
         is_ours = True
         try:
@@ -221,12 +235,13 @@ class BounceHandler:
         """Whom an address stands for; no database.
 
         Raises:
-            Rejected: nobody here.
+            Refused: recipient_unknown, relaying_denied.
         """
         paths = self._parts.reverse_paths
         if address.ascii_domain != paths.domain:
-            raise Rejected(
-                550, "5.7.1", f"relaying denied: this server takes reports for {paths.domain} only"
+            raise Refused(
+                Code.RELAYING_DENIED,
+                f"this port takes reports for {paths.domain}, and no other mail",
             )
         name = address.key.rpartition("@")[0]  # without case, nor quotes that it does not need
         if name in (COMPLAINTS, POSTMASTER):
@@ -244,35 +259,32 @@ class BounceHandler:
         is_complaint = any(each.is_complaint for each in addressees)
         if not (idents or is_complaint):
             return []
-        octets = await asyncio.to_thread(self._octets, message)
         said: list[str] = []
-        for to, is_feedback in ((idents, False), ((), True)):
-            if is_complaint if is_feedback else to:
-                taken = await self._parts.bounces.take(
-                    Returned(
-                        idents=to,
-                        is_complaint=is_feedback,
-                        reverse_path=envelope.reverse_path,
-                        octets=octets,
-                        peer=self._peer,
+        async with self._parts.reading:
+            octets = await asyncio.to_thread(self._octets, message)
+            for to, is_feedback in ((idents, False), ((), True)):
+                if is_complaint if is_feedback else to:
+                    taken = await self._parts.bounces.take(
+                        Returned(
+                            idents=to,
+                            is_complaint=is_feedback,
+                            reverse_path=envelope.reverse_path,
+                            octets=octets,
+                            peer=self._peer,
+                        )
                     )
-                )
-                said.append(_WORDS[taken.kind])
+                    said.append(_WORDS[taken.kind])
         return said
 
     def _octets(self, message: RawMessage) -> bytes:
         """What is read of a report: its beginning."""
-        octets = message.header.octets + b"\r\n"
-        blocks = (
-            (message.body,)
-            if isinstance(message.body, bytes)
-            else self._parts.bodies.blocks(message.body)
-        )
-        for block in blocks:
+        most, body = self._parts.parse_octets, message.body
+        octets = bytearray(message.header.octets + b"\r\n")
+        for block in (body,) if isinstance(body, bytes) else self._parts.bodies.blocks(body):
             octets += block
-            if len(octets) >= self._parts.parse_octets:
+            if len(octets) >= most:
                 break
-        return octets[: self._parts.parse_octets]
+        return bytes(octets[:most])
 
     def _drop(self, message: RawMessage) -> None:
         if not isinstance(message.body, bytes):
@@ -286,8 +298,10 @@ _WORDS: Final = {
 }
 
 
-def _no_such_address() -> Rejected:
-    return Rejected(550, "5.1.1", "no such address here, or not any more")
+def _no_such_address() -> Refused:
+    return Refused(
+        Code.RECIPIENT_UNKNOWN, "there is no such address here, or not any more: they expire"
+    )
 
 
 def _trace(envelope: Envelope, facts: Facts) -> Trace:

@@ -20,6 +20,8 @@
 | storage_full                   | 452 4.3.1 | RFC 5321 4.5.3.1.10                                |
 | no_route                       | 451 4.3.5 | the operator must act                              |
 | unavailable, any fault of ours | 451 4.3.0 | nobody's mail bounces because we are broken        |
+| recipient_unknown              | 550 5.1.1 | of the bounce listener: not ours, or not any more  |
+| relaying_denied                | 550 5.7.1 | of the bounce listener: another domain             |
 | report_too_early               | 451 4.5.0 | the outcome will be known when it comes again      |
 
 The first word of the text is the code, the same word that HTTP clients get. Every reply has an
@@ -68,6 +70,8 @@ TABLE: Final[Mapping[Code, tuple[int, str]]] = MappingProxyType(
         Code.STORAGE_FULL: (452, "4.3.1"),
         Code.NO_ROUTE: (451, "4.3.5"),
         Code.UNAVAILABLE: (451, "4.3.0"),
+        Code.RECIPIENT_UNKNOWN: (550, "5.1.1"),
+        Code.RELAYING_DENIED: (550, "5.7.1"),
         Code.REPORT_TOO_EARLY: (451, "4.5.0"),
     }
 )

@@ -45,8 +45,8 @@ COMMAND_OCTETS: Final = 512  # with CRLF, where nothing else is said (RFC 5321 4
 LINE_OCTETS: Final = {b"MAIL": 1181, b"RCPT": 1047, b"AUTH": auth.LINE_OCTETS}
 _LONGEST = 2048  # unfinished, before it is dropped as it comes
 _DROPPED_OCTETS = 65_536  # of one endless line, before the connection is ended
-_ERRORS = 10  # wrong commands of a client that has not logged in
-_ERRORS_LOGGED_IN = 1000  # one that pipelines makes many at once
+_ERRORS = 10  # wrong commands of a stranger
+_ERRORS_KNOWN = 1000  # a client that pipelines makes many at once
 _NEARLY_S = 0.01  # how much too early a loop may call a timer
 STRESS_S: Final = 10.0  # for a command of a stranger when connections are scarce
 # Postfix's smtpd_forbidden_commands, and other ways to begin a request of HTTP.
@@ -187,7 +187,7 @@ class Session:
 
     def must_be_last(self) -> None:
         """End the session if a stranger did not wait for this command's reply (RFC 2920 3.1)."""
-        if self.wire.has_input and self.terms.requires_login and not self._token_id:
+        if self.wire.has_input and self._is_stranger:
             raise Goodbye(replies.PIPELINED_TOO_SOON)
 
     def take_transaction(self) -> Transaction:
@@ -325,11 +325,15 @@ class Session:
 
     def _command_deadline(self) -> float:
         seconds = self.terms.timeouts.command_s
-        if self.listener.is_stressed and not self._token_id:
+        if self.listener.is_stressed and self._is_stranger:
             seconds = min(seconds, STRESS_S)
         return min(self.wire.loop.time() + seconds, self.ends_at)
 
     def _allowed_errors(self) -> int:
-        if self._token_id or not self.terms.requires_login:
-            return _ERRORS_LOGGED_IN
+        if not self._is_stranger:
+            return _ERRORS_KNOWN
         return 1 if self.listener.is_stressed else _ERRORS
+
+    @property
+    def _is_stranger(self) -> bool:
+        return not (self._token_id or self.terms.trusts_clients)

@@ -252,6 +252,7 @@ class Simulator:
                 implicit_tls=False,
                 starttls=False,
                 requires_login=False,
+                trusts_clients=True,
                 auth_without_tls=False,
                 limits=roomy,
                 timeouts=timeouts,

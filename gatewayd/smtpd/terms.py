@@ -133,6 +133,7 @@ class Terms:
 
     hello_plain, hello_tls: the whole reply to EHLO, before and after TLS.
     requires_login: MAIL needs AUTH.
+    trusts_clients: they are our own, so nobody is a stranger; else who has not logged in is one.
     auth_without_tls: AUTH is offered in plaintext, as on loopback.
     on_fatal: told when nothing may be acknowledged any more.
     """
@@ -143,6 +144,7 @@ class Terms:
     implicit_tls: bool
     starttls: bool
     requires_login: bool
+    trusts_clients: bool
     auth_without_tls: bool
     limits: LimitsSection
     timeouts: TimeoutsSection

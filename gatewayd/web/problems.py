@@ -77,6 +77,8 @@ TABLE: Final[Mapping[Code, Row]] = {
     Code.NO_ROUTE: Row(503, "No way to deliver is configured", 60),
     Code.UNAVAILABLE: Row(503, "Not available now", 5),
     # What comes back
+    Code.RECIPIENT_UNKNOWN: Row(404, "There is no such recipient"),
+    Code.RELAYING_DENIED: Row(403, "Mail is not relayed"),
     Code.REPORT_TOO_EARLY: Row(409, "The outcome is not known yet", 300),
     # Operators and readers of resources
     Code.NOT_FOUND: Row(404, "Not found"),

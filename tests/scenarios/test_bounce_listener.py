@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from gatewayd.mailboxes.accounts import Change
 from gatewayd.queue.claim import Claim
 from gatewayd.queue.states import State
 from gatewayd.smtpd.auth import LoginThrottle
-from gatewayd.smtpd.bounces import BounceHandler, BounceParts, Trace, verbs_for
+from gatewayd.smtpd.bounces import READINGS, BounceHandler, BounceParts, Trace, verbs_for
 from gatewayd.smtpd.data import BodyWriter, MemoryBudget
 from gatewayd.smtpd.server import Caps, Listener, bounce_terms
 from gatewayd.spool.directory import Spool
@@ -78,6 +79,8 @@ class Door:
                 world.database, address=OPERATOR, hostname=HOSTNAME, on_queued=self._note_queued
             ),
             bodies=self.bodies,
+            has_room=self.world.space.has_room,
+            reading=asyncio.Semaphore(READINGS),
             blame=LoginThrottle(clock=world.clock, per_minute=WRONG_ONES, per_day=1000),
             rejected=self.rejected,
             parse_octets=PARSED,
@@ -237,7 +240,7 @@ async def test_expired_verp_address_is_refused_from_the_day_after(door: Door) ->
         late = await client.ask(rcpt)
 
     assert on_time.code == 250
-    assert str(late) == "550 5.1.1 no such address here, or not any more"
+    assert str(late).startswith("550 5.1.1 recipient_unknown: there is no such address here")
 
 
 async def test_id_that_nobody_has_is_refused_though_its_mac_is_ours(door: Door) -> None:
@@ -360,6 +363,64 @@ async def test_client_that_wants_to_log_in_is_told_where(door: Door) -> None:
     assert "587" in answer.text
     assert "AUTH" not in " ".join(help_.lines)
     assert DOMAIN in " ".join(help_.lines)
+
+
+async def test_stranger_may_make_few_mistakes(door: Door) -> None:
+    """Nobody logs in here, so everybody is one; wrong recipients are counted apart."""
+    async with door.client() as client:
+        answers = [await client.ask("NONSENSE") for _ in range(9)]
+        last = await client.ask_all(["NONSENSE"])
+        final = await client.read()
+        assert await client.is_closed()
+
+    assert {answer.code for answer in (*answers, *last)} == {500}
+    assert (final.code, final.status) == (421, "4.7.0")
+
+
+async def test_stranger_waits_for_the_reply_to_ehlo(door: Door) -> None:
+    """Who does not is no mail server (RFC 2920 3.1)."""
+    async with door.running() as address, connect(address) as client:
+        await client.read()
+        client.send(b"EHLO mx.example.net\r\nMAIL FROM:<>\r\n")
+        answer = await client.read()
+        assert await client.is_closed()
+
+    assert (answer.code, answer.status) == (503, "5.5.1")
+
+
+async def test_full_disk_makes_the_remote_come_again(door: Door) -> None:
+    """While outcomes can still be recorded."""
+    async with door.client() as client:
+        door.world.space.room = False
+        refused = await client.ask("MAIL FROM:<>")
+        door.world.space.room = True
+        accepted = await client.ask("MAIL FROM:<>")
+
+    assert (refused.code, refused.status) == (452, "4.3.1")
+    assert accepted.code == 250
+
+
+async def test_connection_costs_little_memory_whatever_it_sends(door: Door) -> None:
+    """Endless lines, tiny lines, a header without an end: at most 2 MiB (F1, F2)."""
+    pieces = (
+        b"x" * 1_000_000,
+        b"\r\n" * 500_000,
+        b"Subject: x\r\n\r\n" + b"\r\n.." * 400_000,
+        b"A: b\r\n" * 100_000,
+    )
+    async with door.running() as address:
+        for piece in pieces:
+            async with connect(address) as client:
+                await client.hello()
+                await client.ask_all(["MAIL FROM:<>", f"RCPT TO:<complaints@{DOMAIN}>", "DATA"])
+                tracemalloc.start()
+                for _ in range(8):
+                    client.send(piece)
+                    await client.writer.drain()
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                # The client's own buffers are in this process, too.
+                assert peak < 2_097_152 + len(piece)
 
 
 # --- what is taken

@@ -47,6 +47,8 @@ NOT_BY_BOTH = {
     Code.TOKEN_MISSING: "SMTP offers no transaction to whom has not logged in",
     Code.RECIPIENT_MISSING: "SMTP answers DATA without RCPT by its order of commands",
     Code.SMTPUTF8_REQUIRED: "HTTP asks for SMTPUTF8 itself where the octets need it",
+    Code.RECIPIENT_UNKNOWN: "said of addresses of the bounce domain",
+    Code.RELAYING_DENIED: "said by the bounce listener, which takes no submissions",
     Code.REPORT_TOO_EARLY: "said of reports, not of submissions",
     Code.IDEMPOTENCY_IN_FLIGHT: "a race of two nodes: tests/store/test_quota_and_keys.py",
 }
