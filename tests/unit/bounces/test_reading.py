@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gatewayd import ids
 from gatewayd.bounces.reading import Reading, reading_of, reverse_path_of
 from gatewayd.bounces.returned import Returned, Unrecognised
 from gatewayd.bounces.signed import Signed
 from gatewayd.keys.verp import ReversePaths
 from gatewayd.mail.address import NULL, ReversePath
-from tests.fakes.clock import NOW
 from tests.fakes.returning import arf, dsn, group
 
-IDENT = ids.uuid7(NOW)
-OTHER = ids.uuid7(NOW)
+IDENT = "01936f1e-0000-7000-8000-00000000000a"
+OTHER = "01936f1e-0000-7000-8000-00000000000b"
 PERSON = ReversePath.parse("eve@example.net")
 MAIL = b"From: eve@example.net\r\nSubject: lunch\r\n\r\nAt noon?\r\n"
 VACATION = (

@@ -13,8 +13,8 @@ from gatewayd.keys.verp import ReversePaths
 from gatewayd.tracking.links import Links
 from tests.fakes.clock import NOW, ManualClock
 
-IDENT = ids.uuid7(NOW)
-OTHER = ids.uuid7(NOW)
+IDENT = "01936f1e-0000-7000-8000-00000000000a"
+OTHER = "01936f1e-0000-7000-8000-00000000000b"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.fakes.http_api import (
 )
 
 API = "/api/v1"
-QUEUE_ID = ids.queue_id(NOW)
+QUEUE_ID = QueueId("01936f1e-0000-7000-8000-00000000000a")
 
 
 @pytest.fixture
