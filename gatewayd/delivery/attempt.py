@@ -288,7 +288,7 @@ def _recipient(claimed: ClaimedRecipient, *, returns: bool) -> Recipient:
     if returns and notify:
         notify = notify - {Notify.NEVER} | {Notify.FAILURE}
     if returns and orcpt is None and claimed.forward_path.address.is_ascii:
-        orcpt = f"rfc822;{xtext.encode(str(claimed.forward_path))}"  # RFC 3461 4.2
+        orcpt = f"rfc822;{xtext.encode(str(claimed.forward_path))}"  # RFC 3461 5.2.1
     return Recipient(claimed.forward_path, notify=notify, orcpt=orcpt)
 
 

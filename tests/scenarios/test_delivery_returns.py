@@ -99,7 +99,7 @@ async def test_failure_is_always_asked_for(
 async def test_report_is_told_whom_we_wrote_to(
     reverse_paths: ReversePaths, address: str, given: str | None, passed: bytes
 ) -> None:
-    """So that it can be held against our row, whatever aliases come after (RFC 3461 4.2)."""
+    """So that it can be held against our row, whatever aliases come after (RFC 3461 5.2.1)."""
     _, rcpt = await handed_over(claim_of(address, orcpt=given), reverse_paths)
 
     assert rcpt == f"RCPT TO:<{address}>".encode() + passed
