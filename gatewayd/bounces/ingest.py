@@ -8,13 +8,14 @@
 | another directory              | of its files and directories, in the order of their names     |
 
 What begins with a dot, or is neither file nor directory, is passed over: a fifo would never end.
+What cannot be read is told, and the others are read nevertheless.
 Of each message the first `most_octets` are read, however long it is, and of an mbox one message at
 a time is in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,6 +23,7 @@ from typing import BinaryIO, Final
 _SEPARATOR: Final = b"From "
 _QUOTED: Final = b">From "
 _LINE_OCTETS: Final = 65_536  # read at once; what follows is the same line still
+_OnUnreadable = Callable[[Path, OSError], None]
 _DEPTH: Final = 50  # directories inside each other: a bind mount may be a loop
 
 
@@ -33,32 +35,44 @@ class RawFile:
     octets: bytes = field(repr=False)
 
 
-def messages(path: Path, *, most_octets: int) -> Iterator[RawFile]:
+def messages(path: Path, *, most_octets: int, on_unreadable: _OnUnreadable) -> Iterator[RawFile]:
     """Every message below a path.
 
     Args:
         path: file or directory; a link is followed here, and nowhere below.
         most_octets: of one message, from its beginning.
-
-    Raises:
-        OSError: something cannot be read.
+        on_unreadable: told of a file or directory that cannot be read, or not to its end.
     """
-    if path.is_dir():
-        yield from _of_directory(path, most_octets, _DEPTH)
-    else:
-        yield from _of_file(path, most_octets)
+    for file in _files(path, _DEPTH, on_unreadable):
+        try:
+            yield from _of_file(file, most_octets)
+        except OSError as error:
+            on_unreadable(file, error)
 
 
-def _of_directory(directory: Path, most_octets: int, depth: int) -> Iterator[RawFile]:
+def _files(path: Path, depth: int, on_unreadable: _OnUnreadable) -> Iterator[Path]:
+    try:
+        inside = _inside(path) if path.is_dir() else None
+    except OSError as error:
+        on_unreadable(path, error)
+        return
+    if inside is None:
+        yield path
+        return
+    for each in inside:
+        if each.is_file() or (each.is_dir() and depth):
+            yield from _files(each, depth - 1, on_unreadable)
+
+
+def _inside(directory: Path) -> list[Path]:
+    """What is looked at of a directory, in the order of its names."""
     names = sorted(each for each in directory.iterdir() if not each.name.startswith("."))
     is_maildir = (directory / "cur").is_dir() and (directory / "new").is_dir()
-    for each in names:
-        if each.is_symlink() or (is_maildir and each.name not in ("cur", "new")):
-            continue
-        if each.is_dir() and depth:
-            yield from _of_directory(each, most_octets, depth - 1)
-        elif each.is_file():
-            yield from _of_file(each, most_octets)
+    return [
+        each
+        for each in names
+        if not (each.is_symlink() or (is_maildir and each.name not in ("cur", "new")))
+    ]
 
 
 def _of_file(path: Path, most_octets: int) -> Iterator[RawFile]:

@@ -2,7 +2,8 @@
 
 | exit | when                                                                            |
 |------|---------------------------------------------------------------------------------|
-| 0    | every message was judged, whatever it is                                        |
+| 0    | every message that could be read was judged, whatever it is                     |
+| 65   | none of the files could be read                                                 |
 | 69   | a path is not there; the IMAP server cannot be reached, or refuses              |
 | 75   | of a report the outcome is not known yet, or the store is busy: run it again    |
 """
@@ -23,6 +24,7 @@ from gatewayd.errors import Code, Refused
 if TYPE_CHECKING:
     from gatewayd.bounces.ingest import RawFile
 
+EX_DATAERR: Final = 65
 EX_TEMPFAIL: Final = 75
 TOO_EARLY: Final = "too_early"  # what we say where the API refuses with report_too_early
 _REPORT_OCTETS: Final = 2_097_152  # the default of bounces.parse_octets: --dry-run asks no file
@@ -55,18 +57,17 @@ def ingest(
         raise Refused(Code.NOT_FOUND, f"{absent}: no such file or directory")
     shown = _Shown(as_json=json)
     if dry_run:
-        for one in _files(paths, _REPORT_OCTETS):
+        for one in _files(paths, _REPORT_OCTETS, shown):
             shown.add(_reading(one))
     else:
         most_octets = _most_octets(config)
 
         async def take(operator: Operator) -> None:
-            for one in _files(paths, most_octets):
+            for one in _files(paths, most_octets, shown):
                 shown.add({**_reading(one), "result": await _take(operator, one)})
 
         call(config, take)
-    shown.end()
-    return EX_TEMPFAIL if shown.is_early else 0
+    return shown.end()
 
 
 @app.command("poll-once")
@@ -133,6 +134,7 @@ class _Shown:
         self._as_json = as_json
         self._count = 0
         self._items: list[dict[str, Any]] = []
+        self._unreadable: list[dict[str, str]] = []
 
     def add(self, item: dict[str, Any]) -> None:
         self._count += 1
@@ -144,18 +146,27 @@ class _Shown:
         for line in _lines(item):
             typer.echo(clean(line))
 
-    def end(self) -> None:
+    def add_unreadable(self, path: Path, error: OSError) -> None:
+        why = error.strerror or str(error)
+        self._unreadable.append({"file": str(path), "why": why})
+        note(f"gatewayd: {clean(str(path))}: {why}")
+
+    def end(self) -> int:
+        """The exit code."""
         if self._as_json:
-            show_json({"items": self._items})
-        elif not self._count:
+            show_json({"items": self._items, "unreadable": self._unreadable})
+        elif not (self._count or self._unreadable):
             note("nothing found")
+        if self._unreadable and not self._count:
+            return EX_DATAERR
+        return EX_TEMPFAIL if self.is_early else 0
 
 
-def _files(paths: Sequence[Path], most_octets: int) -> Iterator[RawFile]:
+def _files(paths: Sequence[Path], most_octets: int, shown: _Shown) -> Iterator[RawFile]:
     from gatewayd.bounces.ingest import messages  # noqa: PLC0415 - not for --help
 
     for path in paths:
-        yield from messages(path, most_octets=most_octets)
+        yield from messages(path, most_octets=most_octets, on_unreadable=shown.add_unreadable)
 
 
 def _most_octets(config: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,12 @@ def _found(path: Path, most_octets: int = _MOST) -> list[tuple[str, bytes]]:
     prefix = f"{path.parent}/"
     return [
         (one.name.removeprefix(prefix), one.octets)
-        for one in messages(path, most_octets=most_octets)
+        for one in messages(path, most_octets=most_octets, on_unreadable=_fail)
     ]
+
+
+def _fail(path: Path, error: OSError) -> None:
+    raise AssertionError(path) from error
 
 
 def _write(directory: Path, **files: bytes) -> Path:
@@ -88,7 +93,33 @@ def test_directory_is_walked_in_the_order_of_names(tmp_path: Path) -> None:
     assert _found(top) == [("top/a", b"1"), ("top/b", b"2"), ("top/c/d", b"3")]
 
 
-def test_one_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """Nothing is left out without a word."""
-    with pytest.raises(FileNotFoundError):
-        _found(tmp_path / "none")
+    told: list[tuple[Path, str | None]] = []
+
+    found = list(
+        messages(
+            tmp_path / "none",
+            most_octets=_MOST,
+            on_unreadable=lambda path, error: told.append((path, error.strerror)),
+        )
+    )
+
+    assert found == []
+    assert told == [(tmp_path / "none", "No such file or directory")]
+
+
+def test_others_are_read_beside_one_that_cannot_be() -> None:
+    """A process' own directory has some that nobody can read, not even root."""
+    told: list[str] = []
+    directory = Path(f"/proc/self/task/{threading.get_native_id()}")
+
+    found = {
+        Path(one.name).name
+        for one in messages(
+            directory, most_octets=_MOST, on_unreadable=lambda path, _: told.append(path.name)
+        )
+    }
+
+    assert "mem" in told
+    assert {"comm", "status"} <= found

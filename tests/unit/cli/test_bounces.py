@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_path_that_is_not_there_exits_69(returning: Cli, tmp_path: Path) -> None
 
     assert f"{tmp_path}/none: no such file or directory" in said.err
     assert said.out == ""
+
+
+def test_file_that_cannot_be_read_is_named(returning: Cli, tmp_path: Path) -> None:
+    """The others are taken; alone it is exit 65."""
+    report = tmp_path / "report.eml"
+    report.write_bytes(dsn(group(), to=_sent(returning)))
+    unreadable = "/proc/self/mem"  # for root, too
+
+    both = returning.run("bounces", "ingest", unreadable, str(report))
+    alone = returning.run("bounces", "ingest", "--json", "--dry-run", unreadable, code=65)
+
+    assert "-> report, 1 changed, 1 suppressed" in both.out
+    assert "gatewayd: /proc/self/mem: " in both.err
+    assert json.loads(alone.out)["items"] == []
+    assert json.loads(alone.out)["unreadable"][0]["file"] == unreadable
 
 
 def test_empty_directory_says_so(empty: Cli, tmp_path: Path) -> None:
