@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +14,15 @@ import pytest
 from gatewayd.bounces import poll as polling
 from gatewayd.bounces.ingest import RawFile
 from gatewayd.bounces.poll import Account, Fate, Polled, poll
+from gatewayd.cli.main import main
+from gatewayd.clock import SystemClock
+from gatewayd.config import load
+from gatewayd.daemon.tools import DatabaseTools
 from gatewayd.errors import Code, Refused, StoreUnavailable
 from tests.fakes.imap_server import PASSWORD, USER, ImapServer
+from tests.fakes.returning import dsn, group
 from tests.fakes.submission_host import authority, server_context
+from tests.peers.command import config_text
 
 _REJECTED = polling.REJECTED
 
@@ -195,3 +203,26 @@ def test_account_that_could_not_work_is_refused(change: dict[str, Any], said: st
     """Before anything is sent."""
     with pytest.raises(Refused, match=said):
         replace(_account(ImapServer()), **change)
+
+
+@pytest.mark.slow
+async def test_command_reads_the_folder_into_the_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the timer calls it: what carries no MAC of ours is put aside for a person."""
+    config_file, password_file = tmp_path / "gatewayd.toml", tmp_path / "password"
+    config_file.write_text(config_text(tmp_path))
+    DatabaseTools(load.load(config_file), SystemClock()).init()
+    password_file.write_text(PASSWORD)
+    password_file.chmod(0o600)
+    server = ImapServer()
+    server.put(dsn(group()))
+    words = ["--host", "127.0.0.1", "--tls", "none-on-loopback", "--user", USER]
+    words += ["--password-file", str(password_file), "-c", str(config_file), "--json"]
+    async with server.running():
+        words += ["--port", str(server.port)]
+        code = await asyncio.to_thread(main, ["bounces", "poll-once", *words])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == {"taken": 0, "rejected": 1, "later": 0}
+    assert server.held(_REJECTED) == [dsn(group())]
