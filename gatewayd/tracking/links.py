@@ -94,9 +94,10 @@ class _Keys:
 
         A context is made for each block: one that is kept could not be shared between threads.
         """
-        block = self.cipher.encryptor().update(bytes.fromhex(recipient_id.replace("-", "")))
-        if len(block) != _BLOCK:
+        octets = bytes.fromhex(recipient_id.replace("-", ""))
+        if len(octets) != _BLOCK:
             raise ValueError("the id of a recipient is a UUID")
+        block = self.cipher.encryptor().update(octets)
         return block + _mac(self.mac, block)
 
     def open(self, sealed: bytes) -> RecipientId | None:
