@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
+
+from starlette.types import ASGIApp
 
 from gatewayd.ids import RecipientId
 from gatewayd.keys.ring import Purpose, new_ring
 from gatewayd.tracking.links import Links
 from gatewayd.tracking.opens import Request
 from gatewayd.tracking.unsubscribe import How
-from gatewayd.web.app import RecipientParts
+from gatewayd.web.app import RecipientParts, create_api_app
 from tests.fakes.clock import NOW, ManualClock
+from tests.fakes.http_api import FakeApi
 
 BASE = "https://gw.example"
 BOB = RecipientId("01936f1e-0000-7000-8000-000000000001")
@@ -70,6 +74,11 @@ class FakeRecipients:
             requests_per_minute=self.per_minute,
             clock=self.clock,
         )
+
+    @functools.cached_property
+    def app(self) -> ASGIApp:
+        """The API's application with these."""
+        return create_api_app(FakeApi().parts, recipients=self.parts)
 
     @property
     def seen(self) -> int:
