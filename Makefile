@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Tests wait for daemons and peers more than they compute, so there is one more than cores.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .PHONY: run test check bench faults fuzz format lock clean
 
@@ -15,7 +17,7 @@ run: $(VENV)/.run
 	@$(BIN)/gatewayd localserve $(ARGS)
 
 test: $(VENV)/.dev check
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

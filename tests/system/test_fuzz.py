@@ -1,4 +1,4 @@
-"""Every parser for some seconds, guided by coverage; `make fuzz` does it for minutes."""
+"""Every parser for three seconds, guided by coverage; `make fuzz` does it for minutes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.peers.programs import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-SECONDS = int(os.environ.get("GATEWAYD_FUZZ_S", "5"))
+SECONDS = int(os.environ.get("GATEWAYD_FUZZ_S", "3"))
 
 
 @pytest.mark.parametrize("name", NAMES)
