@@ -23,6 +23,7 @@ from gatewayd.store import (
     returns,
     suppressions,
     tokens,
+    tracking,
 )
 from gatewayd.store.database import Tx
 from gatewayd.store.returns import BounceFact
@@ -56,6 +57,8 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "events.of_mailbox": lambda tx: events.of_mailbox(tx, M, after=0, limit=9),
     "events.is_owned": lambda tx: events.is_owned(tx, Q, M),
     "events.before": lambda tx: events.before(tx, NOW),
+    "tracking.locked": lambda tx: tracking.locked(tx, [R]),
+    "tracking.owners": lambda tx: tracking.owners(tx, [Q]),
     "claims.due": lambda tx: claims.due(tx, "m", limit=10),
     "claims.lease": lambda tx: claims.lease(tx, {A: (Q, [R])}, until=NOW),
     "claims.still_ours": lambda tx: claims.still_ours(tx, [A], until=NOW),
