@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from typing import Literal, NamedTuple, get_args
 
 from sqlalchemy import bindparam, select, update
 
@@ -14,10 +14,16 @@ from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
 from gatewayd.store.schema import messages, recipients
 
+Fact = Literal[
+    "opened_at", "clicked_at", "machine_opened_at", "machine_clicked_at", "unsubscribed_at"
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackedRow:
-    """A recipient as far as its URLs concern it; each time is the first."""
+
+class TrackedRow(NamedTuple):
+    """A recipient as far as its URLs concern it; each time is the first.
+
+    A tuple, because they come by thousands.
+    """
 
     recipient_id: RecipientId
     queue_id: QueueId
@@ -52,17 +58,12 @@ _OWNERS = (
     .where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
     .order_by(messages.c.queue_id)
 )
-_KEEP = (
-    update(recipients)
-    .where(recipients.c.recipient_id == bindparam("id"))
-    .values(
-        opened_at=bindparam("opened"),
-        clicked_at=bindparam("clicked"),
-        machine_opened_at=bindparam("machine_opened"),
-        machine_clicked_at=bindparam("machine_clicked"),
-        unsubscribed_at=bindparam("unsubscribed"),
-    )
-)
+_KEEP = {
+    fact: update(recipients)
+    .where(recipients.c.recipient_id.in_(bindparam("ids", expanding=True)))
+    .values({fact: bindparam("at")})
+    for fact in get_args(Fact)
+}
 
 
 def locked(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, TrackedRow]:
@@ -72,8 +73,8 @@ def locked(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, TrackedRow
     """
     found: dict[RecipientId, TrackedRow] = {}
     for some in chunks(sorted(ids)):
-        for row in tx.execute(_LOCKED, {"ids": some}).all():
-            found[row.recipient_id] = TrackedRow(**row._mapping)
+        rows = map(TrackedRow._make, tx.execute(_LOCKED, {"ids": some}).all())
+        found.update({row.recipient_id: row for row in rows})
     return found
 
 
@@ -85,20 +86,7 @@ def owners(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, MailboxId]:
     return found
 
 
-def keep(tx: Tx, rows: Sequence[TrackedRow]) -> None:
-    """Write the times of rows that are locked; nothing else of them."""
-    if rows:
-        tx.execute(
-            _KEEP,
-            [
-                {
-                    "id": row.recipient_id,
-                    "opened": row.opened_at,
-                    "clicked": row.clicked_at,
-                    "machine_opened": row.machine_opened_at,
-                    "machine_clicked": row.machine_clicked_at,
-                    "unsubscribed": row.unsubscribed_at,
-                }
-                for row in rows
-            ],
-        )
+def keep(tx: Tx, fact: Fact, ids: Collection[RecipientId], *, at: dt.datetime) -> None:
+    """Set a fact of recipients that are locked and have it not yet."""
+    for some in chunks(sorted(ids)):
+        tx.execute(_KEEP[fact], {"ids": some, "at": at})

@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from gatewayd import log
@@ -35,7 +34,7 @@ from gatewayd.events.types import Event, EventType
 from gatewayd.ids import MailboxId, RecipientId
 from gatewayd.store import tracking
 from gatewayd.store.database import Database, Tx
-from gatewayd.store.tracking import TrackedRow
+from gatewayd.store.tracking import Fact, TrackedRow
 from gatewayd.tracking import opens
 from gatewayd.tracking.opens import Act, Agent, Request, Sighting
 
@@ -43,6 +42,12 @@ GROUP: Final = 250  # sightings in one transaction: others wait for it
 
 _Key = tuple[Act, RecipientId, Request]
 
+_FACTS: Final[Mapping[tuple[Act, bool], Fact]] = {
+    (Act.OPEN, False): "opened_at",
+    (Act.OPEN, True): "machine_opened_at",
+    (Act.CLICK, False): "clicked_at",
+    (Act.CLICK, True): "machine_clicked_at",
+}
 _WORDS: Final = {Act.OPEN: EventType.RECIPIENT_OPENED, Act.CLICK: EventType.RECIPIENT_CLICKED}
 
 _log = log.get_logger(__name__)
@@ -179,23 +184,26 @@ class Recorder:
         """Set the facts that are new, and tell them; which those are."""
         rows = tracking.locked(tx, {each.recipient_id for each in sightings})
         owners = tracking.owners(tx, {row.queue_id for row in rows.values()})
-        changed: dict[RecipientId, TrackedRow] = {}
+        news: dict[tuple[Fact, dt.datetime], set[RecipientId]] = {}
+        known: set[tuple[Fact, RecipientId]] = set()
         events: list[Event] = []
         told: list[tuple[Act, Agent]] = []
         for each in sightings:
-            row = changed.get(each.recipient_id) or rows.get(each.recipient_id)
+            row = rows.get(each.recipient_id)
             if row is None or row.queue_id not in owners:
                 continue  # forgotten meanwhile
             agent = opens.judge(
                 each.act, each.request, since_delivery=_since(row, each.at), machine=self._machine
             )
-            after = _with(row, each, agent)
-            if after is None:
+            fact = _FACTS[each.act, agent.is_machine]
+            if getattr(row, fact) is not None or (fact, each.recipient_id) in known:
                 continue
-            changed[each.recipient_id] = after
+            known.add((fact, each.recipient_id))
+            news.setdefault((fact, _rounded(each.at)), set()).add(each.recipient_id)
             events.append(_event(each, agent, row, owners[row.queue_id]))
             told.append((each.act, agent))
-        tracking.keep(tx, list(changed.values()))
+        for (fact, at), recipient_ids in news.items():
+            tracking.keep(tx, fact, recipient_ids, at=at)
         record.append(tx, events)
         return told
 
@@ -213,20 +221,9 @@ def _since(row: TrackedRow, at: dt.datetime) -> dt.timedelta | None:
     return dt.timedelta(0) if row.state == "claimed" else None
 
 
-def _with(row: TrackedRow, sighting: Sighting, agent: Agent) -> TrackedRow | None:
-    """The row with its new fact; None if it has had that."""
-    match sighting.act, agent.is_machine:
-        case Act.OPEN, False:
-            known, after = row.opened_at, dataclasses.replace(row, opened_at=sighting.at)
-        case Act.OPEN, True:
-            known = row.machine_opened_at
-            after = dataclasses.replace(row, machine_opened_at=sighting.at)
-        case Act.CLICK, False:
-            known, after = row.clicked_at, dataclasses.replace(row, clicked_at=sighting.at)
-        case _:
-            known = row.machine_clicked_at
-            after = dataclasses.replace(row, machine_clicked_at=sighting.at)
-    return after if known is None else None
+def _rounded(at: dt.datetime) -> dt.datetime:
+    """A tenth of a second is as exact as anybody wants it, and lets many be written at once."""
+    return at.replace(microsecond=at.microsecond // 100_000 * 100_000)
 
 
 def _event(sighting: Sighting, agent: Agent, row: TrackedRow, owner: MailboxId) -> Event:

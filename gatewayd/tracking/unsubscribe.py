@@ -14,7 +14,6 @@ All of it is one transaction, and the same request a thousand times changes one 
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import Final
 
@@ -61,7 +60,7 @@ def _leave(tx: Tx, recipient_id: RecipientId, how: How) -> bool:
         return False
     events = _suppress(tx, row, mailbox_id, how)
     if row.unsubscribed_at is None:
-        tracking.keep(tx, [dataclasses.replace(row, unsubscribed_at=tx.now)])
+        tracking.keep(tx, "unsubscribed_at", [recipient_id], at=tx.now)
         events.insert(
             0, _event(EventType.RECIPIENT_UNSUBSCRIBED, row, mailbox_id, {"by": how.value})
         )

@@ -136,6 +136,26 @@ async def test_what_a_person_did_is_a_fact_and_an_event(
     assert (told.mailbox_id, told.queue_id, told.recipient_id) == ("m1", MESSAGE, BOB)
 
 
+async def test_times_are_exact_to_a_tenth_of_a_second(
+    database: Database, clock: ManualClock
+) -> None:
+    """So that many are one statement; each recipient keeps its own."""
+    everybody = [ids.recipient_id(NOW) for _ in range(30)]
+    await _deliver(database, *everybody)
+    recorder = _recorder(database, clock)
+    for one in everybody:
+        recorder.opened(one, PERSON)
+        clock.advance(seconds=0.03)
+    with _statements(database) as statements:
+        await recorder.flush()
+    found = await database.read(lambda tx: recipients.of_messages(tx, [MESSAGE]))
+
+    assert [row.opened_at for row in found[MESSAGE]] == [
+        NOW + dt.timedelta(seconds=number * 30 // 100 / 10) for number in range(30)
+    ]
+    assert sum(statement.startswith("UPDATE") for statement in statements) == 9
+
+
 async def test_what_a_machine_did_is_another_fact(database: Database, clock: ManualClock) -> None:
     await _deliver(database)
     recorder = _recorder(database, clock)
