@@ -49,12 +49,14 @@ class DatabaseTools:
     def migrate(self) -> list[str]:
         """Bring the database to the schema of this code; the revisions that were run.
 
+        Key files of purposes that the database has not had yet are made with it.
+
         Raises:
             StateDirLocked: a daemon runs.
             StoreError: nothing was changed.
         """
         with owned(self.config.daemon.state_dir):
-            return migrate.upgrade(build.dialect_of(self.config, self.clock))
+            return build.initialise(self.config, self.clock)
 
     def current(self) -> str | None:
         """The revision of the database; None when it has no tables."""

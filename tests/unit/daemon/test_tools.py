@@ -8,8 +8,10 @@ import pytest
 
 from gatewayd.clock import SystemClock
 from gatewayd.config.load import parse
+from gatewayd.daemon import build
 from gatewayd.daemon.tools import DatabaseTools
 from gatewayd.errors import Refused
+from gatewayd.store import migrate
 from tests.peers.command import config_text
 
 
@@ -41,3 +43,38 @@ def test_history_ends_with_the_head(tmp_path: Path) -> None:
     found = tools(tmp_path)
 
     assert found.history()[-1][0] == found.head()
+
+
+def test_migrate_makes_the_keys_that_an_older_database_has_not_had(tmp_path: Path) -> None:
+    """Those of VERP and tracking came with revision 0002; a key that was there is left alone."""
+    found = tools(tmp_path)
+    found.init()
+    keys = found.config.keys_directory
+    before = (keys / "jwt.keys").read_bytes()
+    for name in ("verp", "tracking"):
+        (keys / f"{name}.keys").unlink()
+    found.config.database_file.unlink()
+    engine = build.dialect_of(found.config, found.clock).writer_engine()
+    migrate.upgrade_engine(engine, "0001")
+    engine.dispose()
+
+    assert found.migrate() == ["0002"]
+
+    assert sorted(file.name for file in keys.iterdir()) == [
+        "fernet.keys",
+        "jwt.keys",
+        "tracking.keys",
+        "verp.keys",
+    ]
+    assert (keys / "jwt.keys").read_bytes() == before
+
+
+def test_migrate_never_replaces_a_key_that_is_lost(tmp_path: Path) -> None:
+    """What it has sealed and signed would be lost with it: an operator has to know."""
+    found = tools(tmp_path)
+    found.init()
+    (found.config.keys_directory / "verp.keys").unlink()
+
+    assert found.migrate() == []
+
+    assert not (found.config.keys_directory / "verp.keys").exists()
