@@ -7,9 +7,12 @@ report), and by nothing else:
 | where in the reported message                 | believed                                        |
 |-----------------------------------------------|-------------------------------------------------|
 | header section: VERP address, unsubscribe URL | yes                                             |
-| body: VERP address, or token of any kind      | only where the header section has none, and     |
+| body: VERP address, or unsubscribe URL        | only where the header section has none, and     |
 |                                               | From is the mailbox that sent our message: a    |
 |                                               | recipient's own mail may quote ours             |
+
+Tokens of opens and clicks name nobody here: proxies and whoever a link was passed on to have them.
+Who holds an unsubscribe URL may stop the mail of its recipient in any case.
 
 A VERP address that recipients share needs one more thing: the report names one of them, as
 Original-Rcpt-To or Removal-Recipient (RFC 5965 3).

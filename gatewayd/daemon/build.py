@@ -221,7 +221,7 @@ def kernel(
         bounces=Bounces(
             database,
             reverse_paths=reverse_paths,
-            find_tokens=links.find if links is not None else None,
+            find_tokens=links.find_leaving if links is not None else None,
             section=config.suppression,
             parse_octets=config.bounces.parse_octets,
             clock=clock,

@@ -195,12 +195,25 @@ class Links:
         Quoted-printable is read as it is and with its lines joined; base64 is the caller's to undo.
         Only the first 1000 places that look like one of ours are tried.
         """
+        return self._found(octets, frozenset(Kind))
+
+    def find_leaving(self, octets: bytes) -> set[RecipientId]:
+        """As `find`, but by unsubscribe URLs alone: whoever holds one may act for its recipient.
+
+        The others are shown to many: a click to its proxies and scanners, a pixel to mail programs.
+        """
+        return self._found(octets, frozenset((Kind.UNSUBSCRIBE,)))
+
+    def _found(self, octets: bytes, kinds: frozenset[Kind]) -> set[RecipientId]:
         found: set[RecipientId] = set()
         texts = {octets, _SOFT_BREAK.sub(b"", octets)}
         for text in texts:
             places = {match.group(1, 2) for match in _first(text)}
-            for kind, token in places:
-                recipient_id = self._read(_KINDS[kind], token.decode("ascii"))
+            for name, token in places:
+                kind = _KINDS[name]
+                if kind not in kinds:
+                    continue
+                recipient_id = self._read(kind, token.decode("ascii"))
                 if recipient_id is not None:
                     found.add(recipient_id)
         return found

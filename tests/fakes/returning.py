@@ -54,7 +54,7 @@ class Returning:
         self.bounces = Bounces(
             self.world.database,
             reverse_paths=self.reverse_paths,
-            find_tokens=self.links.find,
+            find_tokens=self.links.find_leaving,
             section=self.section,
             parse_octets=2_097_152,
             clock=clock,

@@ -94,7 +94,7 @@ class Scene:
             new_ring(Purpose.VERP, created_at=NOW), domain=DOMAIN, lifetime=lifetime, clock=clock
         )
         self.other_links = Links(new_ring(Purpose.TRACKING, created_at=NOW), "https://gw.example")
-        self.signed = Signed(self.returning.reverse_paths, self.returning.links.find)
+        self.signed = Signed(self.returning.reverse_paths, self.returning.links.find_leaving)
         self.expired = [
             (self.address(row.queue_id), self.address(row.recipient_id)) for row in self.rows
         ]

@@ -28,4 +28,4 @@ def reverse_paths(clock: ManualClock) -> ReversePaths:
 
 @pytest.fixture
 def signed(reverse_paths: ReversePaths, links: Links) -> Signed:
-    return Signed(reverse_paths, links.find)
+    return Signed(reverse_paths, links.find_leaving)

@@ -67,7 +67,7 @@ def test_unsubscribe_url_in_the_header(signed: Signed, links: Links) -> None:
 def test_link_in_the_body_of_mail_from_the_mailbox(
     encoding: str, encode: Callable[[bytes], bytes], signed: Signed, links: Links
 ) -> None:
-    body = encode(f'<a href="{links.click_url(BOB, "https://a.example/")}">a</a>'.encode())
+    body = encode(f'<a href="{links.unsubscribe_url(BOB)}">a</a>'.encode())
     original = (
         f"From: Ann <{ANN}>\r\nContent-Type: text/html\r\n"
         f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
@@ -81,9 +81,19 @@ def test_link_in_the_body_of_mail_from_the_mailbox(
 @pytest.mark.parametrize("sender", ["From: bob@example.net\r\n", ""])
 def test_link_that_somebody_else_quotes(sender: str, signed: Signed, links: Links) -> None:
     """Bob's own mail, with ours below it, was taken for spam: Bob did not complain."""
-    original = f"{sender}Subject: Re: hello\r\n\r\n> {links.open_url(BOB)}"
+    original = f"{sender}Subject: Re: hello\r\n\r\n> {links.unsubscribe_url(BOB)}"
 
     assert who(said(signed, original.encode()), ROWS) == []
+
+
+@pytest.mark.parametrize("where", ["X-A: {}\r\n\r\nHello", "From: Ann <" + ANN + ">\r\n\r\n{}"])
+def test_click_and_open_tokens_name_nobody(where: str, signed: Signed, links: Links) -> None:
+    """Proxies, and whoever a link was passed on to, have them: they must not suppress anybody."""
+    for url in (links.click_url(BOB, "https://a.example/"), links.open_url(BOB)):
+        complaint = said(signed, where.replace("{}", url).encode(), named="bob@example.net")
+
+        assert complaint.idents == frozenset()
+        assert who(complaint, ROWS) == []
 
 
 @pytest.mark.parametrize("where", ["From: {}", "Subject: {}\r\n\r\nHello {}"])
