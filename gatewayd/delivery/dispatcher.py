@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
 from gatewayd.clock import Clock
@@ -109,20 +109,28 @@ class Dispatcher:
         """
         self._is_draining = True
         self._wakeup.notify()
-        given_back = [claim for each in self._destinations.values() for claim in each.waiting]
+        given_back = {
+            claim.attempt_id: claim
+            for each in self._destinations.values()
+            for claim in each.waiting
+        }
         for each in self._destinations.values():
             each.waiting.clear()
-        for running, task in list(self._running.values()):
-            if not running.must_end:
-                given_back.append(running.claim)
-                task.cancel()
+        given_back |= self._cancel(lambda running: not running.must_end)
         await self._wait_for_running(max(0.0, deadline - self._clock.monotonic()))
-        for running, task in list(self._running.values()):
-            given_back.append(running.claim)
-            task.cancel()
+        given_back |= self._cancel(lambda _: True)
         await self._wait_for_running(PAUSE_S)
-        await self._give_back(given_back)
+        await self._give_back(given_back.values())
         await self._pool.close()
+
+    def _cancel(self, chosen: Callable[[Running], bool]) -> dict[AttemptId, Claim]:
+        """End the attempts that are chosen; what they were about."""
+        cancelled: dict[AttemptId, Claim] = {}
+        for attempt_id, (running, task) in self._running.items():
+            if chosen(running):
+                task.cancel()
+                cancelled[attempt_id] = running.claim
+        return cancelled
 
     async def _wait_for_running(self, timeout_s: float) -> None:
         tasks = [task for _, task in self._running.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import socket
@@ -12,10 +13,11 @@ import pytest
 import trustme
 
 from gatewayd.config.delivery import NextHop, TlsMode
+from gatewayd.delivery.attempt import Running
 from gatewayd.mail.outcome import Deferred, Delivered
 from tests.fakes.delivering import Delivering
 from tests.fakes.delivery import claim_of
-from tests.fakes.smtp_peer import CLOSE, EXTENSIONS, SmtpPeer
+from tests.fakes.smtp_peer import CLOSE, EXTENSIONS, SILENT, SmtpPeer
 
 IMPLICIT, STARTTLS = TlsMode.IMPLICIT, TlsMode.STARTTLS_REQUIRED
 TLS = pytest.mark.parametrize("mode", [IMPLICIT, STARTTLS])
@@ -247,6 +249,32 @@ async def test_whole_session_has_a_deadline() -> None:
 
         assert isinstance(outcome, Deferred)
         assert "did not answer in time" in outcome.reason
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_cancelled_while_it_opens_is_cancelled(turns: int) -> None:
+    """However close to the last reply before MAIL the cancellation comes."""
+    answered = asyncio.Event()
+
+    def answer() -> bytes:
+        answered.set()
+        return b"250 peer.test\r\n"
+
+    async with (
+        SmtpPeer(answers={"EHLO": [answer], "MAIL": [SILENT]}) as peer,
+        Delivering() as world,
+        asyncio.TaskGroup() as group,
+    ):
+        attempt = group.create_task(world.attempts.run(Running(claim_of()), peer.next_hop()))
+        await answered.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        attempt.cancel()
+        async with asyncio.timeout(30):
+            await asyncio.wait([attempt])
+
+        assert attempt.cancelled()
+        assert world.queue.settled == []
 
 
 async def test_server_without_ehlo_is_greeted_the_old_way() -> None:

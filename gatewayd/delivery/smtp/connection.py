@@ -122,10 +122,14 @@ class Connector:
         opening = _Opening()
         try:
             async with asyncio.timeout_at(until):
-                return await self._open(next_hop, opening)
+                connection = await self._open(next_hop, opening)
         except (aiosmtplib.SMTPException, OSError, ValueError) as fault:
             phase, outcome = _explain(opening.phase, fault, next_hop)
             raise NoSession(phase, outcome, tuple(opening.lines)) from fault
+        if _was_cancelled():
+            connection.channel.abort()
+            raise asyncio.CancelledError
+        return connection
 
     async def _open(self, next_hop: NextHop, opening: _Opening) -> Connection:
         sock = await self._dialer.dial(next_hop)
@@ -223,6 +227,16 @@ class Connector:
             return Capabilities()
         opening.said(*reply)
         return Capabilities.parse(reply.message.splitlines()[1:])
+
+
+def _was_cancelled() -> bool:
+    """Whether a cancellation of this task came, and was swallowed.
+
+    aiosmtplib waits with `asyncio.wait_for`, which until Python 3.12 drops a cancellation that
+    comes with the result; a drain would then wait for an attempt that has only begun.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _server_name(next_hop: NextHop) -> str:
