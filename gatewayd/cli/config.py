@@ -1,10 +1,17 @@
-"""gatewayd config: check, show."""
+"""gatewayd config: check, show.
+
+| exit of `check` | when                                                              |
+|-----------------|-------------------------------------------------------------------|
+| 0               | nothing is wrong; what is seldom meant is warned of, all the same |
+| 77              | a file that it names is open to others                            |
+| 78              | something is wrong                                                |
+"""
 
 from __future__ import annotations
 
 import typer
 
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, show_facts, show_json
+from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, note, show_facts, show_json
 
 app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 
@@ -13,9 +20,18 @@ app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True
 def check(config: ConfigFile = CONFIG, json: AsJson = False) -> None:
     """Say every mistake in the configuration and the files it names; exit 78 or 77."""
     from gatewayd.config import load  # noqa: PLC0415 - not for --help
+    from gatewayd.config.advice import advise  # noqa: PLC0415 - as above
 
-    load.check_files(load.load(config))
-    show_facts({"file": str(config), "result": "ok"}, as_json=json)
+    tree = load.load(config)
+    load.check_files(tree)
+    warnings = [str(problem) for problem in advise(tree)]
+    facts = {"file": str(config), "result": "ok"}
+    if json:
+        show_json({**facts, "warnings": warnings})
+        return
+    show_facts(facts, as_json=False)
+    for warning in warnings:
+        note(f"warning: {warning}")
 
 
 @app.command()

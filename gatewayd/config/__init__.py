@@ -14,6 +14,7 @@
 | load.py        | TOML file to Config, or every mistake in it                          |
 | problems.py    | what is wrong with a file, in plain words                            |
 | check.py       | rules across sections                                                |
+| advice.py      | what a file may say, and is seldom meant to                          |
 | reload.py      | what SIGHUP may change                                               |
 | reference.py   | every key by its dotted name, with its default                       |
 | render.py      | Config back to TOML                                                  |

@@ -16,6 +16,7 @@
 | concurrency         | what is started with is not more than the most                             |
 | sizes               | a header section fits into a message                                       |
 | lifetimes           | the usual lifetime of a token is not above the longest                     |
+| retention           | a message is kept while reports about it are believed                      |
 
 Each rule names the sections it reads, so that a file with mistakes in other sections is still
 checked by it.
@@ -36,6 +37,7 @@ from gatewayd.config.types import Bind, is_loopback
 from gatewayd.errors import ConfigProblem
 
 SOCKET_PATH_OCTETS = 107  # sun_path of unix(7) is 108 with its final NUL
+DAY_S = 86_400
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -285,6 +287,20 @@ def _lifetimes(config: Config) -> Iterator[ConfigProblem]:
         )
 
 
+def _retention(config: Config) -> Iterator[ConfigProblem]:
+    bounces, kept_s = config.bounces, config.retention.messages_s
+    least = bounces.verp_days * DAY_S + config.delivery.retry.max_age_s
+    if bounces.domain is not None and kept_s < least:
+        yield ConfigProblem(
+            key="retention.messages_s",
+            value=kept_s,
+            expected=f"at least {least:.15g}: a report may come bounces.verp_days "
+            f"({bounces.verp_days}) after hand-over, and that delivery.retry.max_age_s "
+            f"({config.delivery.retry.max_age_s:.15g}) after acceptance, and is refused when its "
+            "message is forgotten; or fewer verp_days",
+        )
+
+
 RULES = (
     Rule(_listener_names, frozenset({"submission"})),
     Rule(_ports, frozenset({"submission", "http", "metrics", "bounces"})),
@@ -300,4 +316,5 @@ RULES = (
     Rule(_concurrency, frozenset({"delivery"})),
     Rule(_sizes, frozenset({"limits"})),
     Rule(_lifetimes, frozenset({"tokens"})),
+    Rule(_retention, frozenset({"retention", "bounces", "delivery"})),
 )

@@ -72,7 +72,8 @@ class RetentionSection(Section):
     """`[retention]`: how long finished things are kept."""
 
     messages_s: Seconds = Field(
-        default=2_592_000, description="Messages whose every recipient is settled."
+        default=3_024_000,
+        description="Messages whose every recipient is settled, from acceptance.",
     )
     idempotency_s: AtLeastADay = Field(
         default=86_400, description="Answers to idempotency keys; at least a day."

@@ -25,6 +25,7 @@ import gatewayd
 from gatewayd import failpoints, log
 from gatewayd.clock import Clock, SystemClock
 from gatewayd.config import load
+from gatewayd.config.advice import advise
 from gatewayd.config.delivery import NextHop
 from gatewayd.config.reload import Reload, difference, in_force
 from gatewayd.config.tree import Config
@@ -242,6 +243,7 @@ class Daemon:
             for server in built.https:
                 server.reload_tls(context)
         self.config = new
+        _warn_of(new)
         return what
 
 
@@ -259,6 +261,7 @@ def serve(config_file: Path) -> int:
     with owned(config.daemon.state_dir):
         metrics = Metrics()
         logging = log.setup(config.log, on_drop=metrics.log_events_dropped.inc)
+        _warn_of(config)
         daemon = Daemon(
             config=config,
             metrics=metrics,
@@ -271,6 +274,11 @@ def serve(config_file: Path) -> int:
             return run(daemon)
         finally:
             logging.close()
+
+
+def _warn_of(config: Config) -> None:
+    for doubt in advise(config):
+        _log.warning("config_doubtful", key=doubt.key, value=str(doubt.value), want=doubt.expected)
 
 
 def run(daemon: Daemon) -> int:

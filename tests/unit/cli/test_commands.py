@@ -30,9 +30,23 @@ def agent(cli: Cli) -> Cli:
 
 
 def test_config_check_says_ok(empty: Cli) -> None:
-    expected = {"file": str(empty.config_file), "result": "ok"}
+    expected = {"file": str(empty.config_file), "result": "ok", "warnings": []}
 
     assert expected == empty.json("config", "check")
+
+
+def test_config_check_warns_of_what_is_seldom_meant(empty: Cli) -> None:
+    """It is no mistake, so the exit code is 0; a program finds it in its JSON."""
+    text = empty.config_file.read_text()
+    assert "[http]" in text
+    url = 'public_url = "https://mail.example.com"'
+    empty.config_file.write_text(text.replace("[http]", f"[http]\n{url}"))
+    said = empty.run("config", "check")
+
+    assert "warning: http.trusted_proxies = []: expected the address of the proxy" in said.err
+    assert "ok" in said.out
+    (warning,) = empty.json("config", "check")["warnings"]
+    assert warning in said.err
 
 
 def test_config_check_names_a_missing_certificate_file(empty: Cli) -> None:

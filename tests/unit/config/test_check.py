@@ -11,7 +11,8 @@ from gatewayd.config.check import check
 from gatewayd.config.delivery import DeliverySection, SmarthostSection, TlsMode
 from gatewayd.config.listeners import HttpSection, ListenerTls, SubmissionListener, TlsSection
 from gatewayd.config.process import DaemonSection, MetricsSection
-from gatewayd.config.storage import DatabaseSection
+from gatewayd.config.returns import BouncesSection
+from gatewayd.config.storage import DatabaseSection, RetentionSection
 from gatewayd.config.tree import Config
 from gatewayd.config.types import Bind
 
@@ -115,3 +116,29 @@ def test_postgres_without_its_driver_says_what_to_install(monkeypatch: pytest.Mo
 
     assert problem.key == "database.url"
     assert "pip install 'gatewayd[postgres]'" in problem.expected
+
+
+BOUNCES = BouncesSection(domain="bounces.example.com", postmaster="ops@example.com")
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(1_641_600, []), (1_641_599, ["messages_s"])])
+def test_messages_outlive_the_reports_that_are_believed(seconds: float, found: list[str]) -> None:
+    """14 days for the report, and 5 days until the last attempt, both by default."""
+    retention = RetentionSection(messages_s=seconds)
+
+    assert keys_at_fault(retention=retention) == []
+    assert [f"retention.{key}" for key in found] == keys_at_fault(
+        retention=retention, bounces=BOUNCES
+    )
+
+
+def test_fewer_days_of_reports_allow_a_shorter_retention() -> None:
+    """The text names both ways out."""
+    retention = RetentionSection(messages_s=6 * 86_400)
+    bounces = BOUNCES.model_copy(update={"verp_days": 1})
+
+    assert keys_at_fault(retention=retention, bounces=bounces) == []
+    config = Config(daemon=DAEMON, tls=CERTIFICATE, bounces=BOUNCES, retention=retention)
+    (problem,) = check(config)
+    assert "at least 1641600" in problem.expected
+    assert "fewer verp_days" in problem.expected
