@@ -96,6 +96,9 @@ class AddressObject(Shape):
 def _mailbox(value: str | AddressObject) -> Mailbox:
     if isinstance(value, AddressObject):
         return Mailbox(Address.parse(value.address), value.name or None)
+    if "\r" in value or "\n" in value:
+        # Folding belongs to header sections; here it could only be meant to make a field.
+        raise _wrong(Code.RECIPIENT_INVALID, "may not hold line breaks")
     try:
         if "<" not in value and '"' not in value:
             return Mailbox(Address.parse(value), None)
