@@ -138,6 +138,11 @@ class Metrics:
         self.tracking_events_dropped = count(
             "tracking_events_dropped_total", "Opens and clicks lost for want of room in memory."
         )
+        self.tracking_requests_refused = count(
+            "tracking_refused_total", "Requests of recipients over their rate.", "kind"
+        )
+        for kind in ("track", "unsubscribe"):
+            self.tracking_requests_refused.labels(kind=kind)
 
     def _running(self) -> None:
         count, times = self._counter, self._histogram
@@ -236,6 +241,10 @@ class Metrics:
 
     def tracking_dropped(self, events: int) -> None:
         self.tracking_events_dropped.inc(events)
+
+    def tracking_refused(self, kind: str) -> None:
+        """Count a request of a recipient that was answered 429; `track` or `unsubscribe`."""
+        self.tracking_requests_refused.labels(kind=kind).inc()
 
     def render(self) -> bytes:
         """All of them as text of the Prometheus exposition format 0.0.4."""

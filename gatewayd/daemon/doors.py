@@ -147,6 +147,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
             unsubscribes=Unsubscribes(kernel.database),
             requests_per_minute=config.tracking.requests_per_minute,
             clock=clock,
+            metrics=metrics,
         )
     if kernel.reverse_paths is not None:
         listeners += (

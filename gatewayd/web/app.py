@@ -104,13 +104,14 @@ class Links(tracking.Links, unsubscribe.Links, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientParts:
-    """What the URLs of recipients stand on. requests_per_minute: of one network."""
+    """What the URLs of recipients stand on. requests_per_minute: of one network, or recipient."""
 
     links: Links
     recorder: tracking.Recorder
     unsubscribes: unsubscribe.Unsubscribes
     requests_per_minute: int
     clock: Clock
+    metrics: tracking.Metrics
 
 
 def create_api_app(
@@ -159,16 +160,25 @@ def exception_handlers() -> dict[int | type[Exception], Handler]:
 
 
 def _before(api: ASGIApp, parts: RecipientParts) -> ASGIApp:
-    """The URLs of recipients, then all others."""
-    pages = Pages()
+    """The URLs of recipients, then all others.
+
+    Opens and clicks keep nobody from leaving: who leaves is counted apart, by recipient.
+    """
+    pages, metrics = Pages(), parts.metrics
     rate = RateLimit(per_minute=parts.requests_per_minute, clock=parts.clock)
-    tracked = tracking.Tracking(parts.links, parts.recorder, rate=rate, pages=pages)
+    tracked = tracking.Tracking(
+        parts.links, parts.recorder, rate=rate, pages=pages, metrics=metrics
+    )
     leaving = unsubscribe.Unsubscribe(
         parts.links,
         parts.unsubscribes,
-        rate=rate,
-        leaving=RateLimit(per_minute=_LEAVING_PER_MINUTE, clock=parts.clock),
+        limits=unsubscribe.Limits(
+            strangers=rate,
+            looking=RateLimit(per_minute=parts.requests_per_minute, clock=parts.clock),
+            leaving=RateLimit(per_minute=_LEAVING_PER_MINUTE, clock=parts.clock),
+        ),
         pages=pages,
+        metrics=metrics,
     )
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:

@@ -60,14 +60,25 @@ class Recorder(Protocol):
     def clicked(self, recipient_id: RecipientId, request: opens.Request, url: str) -> None: ...
 
 
+class Metrics(Protocol):
+    """What is counted of the URLs of recipients."""
+
+    def tracking_refused(self, kind: str) -> None:
+        """A request was over its rate: `track` or `unsubscribe`."""
+        ...
+
+
 class Tracking:
     """The application of the table."""
 
-    def __init__(self, links: Links, recorder: Recorder, *, rate: RateLimit, pages: Pages) -> None:
+    def __init__(
+        self, links: Links, recorder: Recorder, *, rate: RateLimit, pages: Pages, metrics: Metrics
+    ) -> None:
         self._links = links
         self._recorder = recorder
         self._rate = rate
         self._pages = pages
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
@@ -76,6 +87,7 @@ class Tracking:
             return
         wait_s = self._rate.take(network(scope))
         if wait_s:
+            self._metrics.tracking_refused("track")
             await self._pages.send(Page.TOO_MANY, send, retry_after_s=wait_s)
             return
         path: str = scope["path"]

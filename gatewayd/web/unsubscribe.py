@@ -12,12 +12,18 @@
 | the store does not answer                                 | 503 with Retry-After                |
 
 No login, no cookie, no redirect (RFC 8058 3.2): the token says who it is. Scanners follow links, so
-GET changes nothing. A POST with a token of ours is counted by recipient, not by network: a mail
-provider sends those of all its users from few addresses, and none may be lost.
+GET changes nothing.
+
+| too often                     | counted by                                                        |
+|-------------------------------|-------------------------------------------------------------------|
+| POST with a token of ours     | recipient: a mail provider sends those of all its users from few  |
+| GET, HEAD with one            | addresses, and many people share one; nobody is kept from leaving |
+| a token that we did not make  | network, together with `/track/`: guessing is what it is against  |
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from starlette.requests import Request
@@ -31,7 +37,7 @@ from gatewayd.tracking.unsubscribe import How
 from gatewayd.web.limits import RateLimit, network
 from gatewayd.web.pages import BY_PAGE, Page, Pages
 from gatewayd.web.problems import request_id
-from gatewayd.web.tracking import refuse_method
+from gatewayd.web.tracking import Metrics, refuse_method
 
 PREFIX: Final = "/unsubscribe/"
 FORM_OCTETS: Final = 8192
@@ -52,15 +58,28 @@ class Unsubscribes(Protocol):
     async def leave(self, recipient_id: RecipientId, how: How) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Who may ask how often.
+
+    strangers: by network, for a token that we did not make.
+    looking, leaving: by recipient, for GET and for POST.
+    """
+
+    strangers: RateLimit
+    looking: RateLimit
+    leaving: RateLimit
+
+
 class Unsubscribe:
     """The application of the table.
 
     Args:
         links: who a token was made for.
         unsubscribes: does it.
-        rate: by network, shared with tracking.
-        leaving: by recipient, for POST.
+        limits: how often.
         pages: what is answered.
+        metrics: counts what was too often.
     """
 
     def __init__(
@@ -68,15 +87,15 @@ class Unsubscribe:
         links: Links,
         unsubscribes: Unsubscribes,
         *,
-        rate: RateLimit,
-        leaving: RateLimit,
+        limits: Limits,
         pages: Pages,
+        metrics: Metrics,
     ) -> None:
         self._links = links
         self._unsubscribes = unsubscribes
-        self._rate = rate
-        self._leaving = leaving
+        self._limits = limits
         self._pages = pages
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -84,13 +103,13 @@ class Unsubscribe:
             await refuse_method(scope, receive, send, allowed="GET, HEAD, POST")
             return
         recipient_id = self._links.read_unsubscribe(scope["path"][len(PREFIX) :])
-        is_leaving = recipient_id is not None and method == "POST"
-        wait_s = (
-            self._leaving.take(recipient_id or "")
-            if is_leaving
-            else self._rate.take(network(scope))
-        )
+        limits = self._limits
+        if recipient_id is None:
+            wait_s = limits.strangers.take(network(scope))
+        else:
+            wait_s = (limits.leaving if method == "POST" else limits.looking).take(recipient_id)
         if wait_s:
+            self._metrics.tracking_refused("unsubscribe")
             await self._pages.send(Page.TOO_MANY, send, retry_after_s=wait_s)
         elif recipient_id is None:
             await self._pages.send(Page.UNKNOWN, send)

@@ -89,6 +89,7 @@ async def _serve_gateway(
             unsubscribes=Unsubscribes(database),
             requests_per_minute=1 << 31,
             clock=clock,
+            metrics=metrics,
         )
         app = create_api_app(FakeApi().parts, recipients=parts)
         server = HttpServer(name="http", app=app, at=Bind(HOST, 0), section=HttpSection())

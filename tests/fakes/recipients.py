@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from gatewayd.ids import RecipientId
 from gatewayd.keys.ring import Purpose, new_ring
+from gatewayd.metrics import Metrics
 from gatewayd.tracking.links import Links
 from gatewayd.tracking.opens import Request
 from gatewayd.tracking.unsubscribe import How
@@ -59,6 +60,7 @@ class FakeRecipients:
 
     per_minute: int = 120
     clock: ManualClock = field(default_factory=ManualClock)
+    metrics: Metrics = field(default_factory=Metrics)
     recorder: FakeRecorder = field(default_factory=FakeRecorder)
     unsubscribes: FakeUnsubscribes = field(default_factory=FakeUnsubscribes)
     links: Links = field(
@@ -73,12 +75,18 @@ class FakeRecipients:
             unsubscribes=self.unsubscribes,
             requests_per_minute=self.per_minute,
             clock=self.clock,
+            metrics=self.metrics,
         )
 
     @functools.cached_property
     def app(self) -> ASGIApp:
         """The API's application with these."""
         return create_api_app(FakeApi().parts, recipients=self.parts)
+
+    def refused(self, kind: str) -> float:
+        """How many requests were over their rate."""
+        labels = {"kind": kind}
+        return self.metrics.registry.get_sample_value("tracking_refused_total", labels) or 0
 
     @property
     def seen(self) -> int:

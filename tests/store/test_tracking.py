@@ -415,6 +415,7 @@ def _client(
         unsubscribes=Unsubscribes(database),
         requests_per_minute=100_000,
         clock=clock,
+        metrics=Metrics(),
     )
     app = create_api_app(FakeApi().parts, recipients=parts)
     headers = {"User-Agent": PERSON.user_agent}

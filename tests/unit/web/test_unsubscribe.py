@@ -18,7 +18,7 @@ from gatewayd.ids import RecipientId
 from gatewayd.tracking.unsubscribe import How
 from gatewayd.web.pages import Page
 from gatewayd.web.unsubscribe import FORM_OCTETS
-from tests.fakes.recipients import BASE, BOB, URL, FakeRecipients
+from tests.fakes.recipients import BASE, BOB, CAT, URL, FakeRecipients
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -185,14 +185,42 @@ async def test_a_body_larger_than_any_form_is_413() -> None:
 
 
 async def test_looking_too_often_is_429() -> None:
+    """By recipient; others of the same network are not held up."""
     served = FakeRecipients(per_minute=2)
     async with _client(served) as client:
         url = served.links.unsubscribe_url(BOB)
         statuses = [(await client.get(url)).status_code for _ in "123"]
-        forged = await client.post("/unsubscribe/x", data=ONE_CLICK)
+        other = await client.get(served.links.unsubscribe_url(CAT))
 
     assert statuses == [200, 200, 429]
+    assert (other.status_code, served.refused("unsubscribe")) == (200, 1)
+
+
+async def test_guessing_too_often_is_429() -> None:
+    """By network, and together with what is guessed of opens and clicks."""
+    served = FakeRecipients(per_minute=2)
+    async with _client(served) as client:
+        statuses = [
+            (await client.get(path)).status_code for path in ("/track/click/x", "/unsubscribe/x")
+        ]
+        forged = await client.post("/unsubscribe/x", data=ONE_CLICK)
+
+    assert statuses == [404, 404]
     assert (forged.status_code, forged.headers["retry-after"]) == (429, "60")
+
+
+async def test_a_network_over_its_rate_of_opens_can_leave() -> None:
+    """People behind one proxy open and click for each other's account; each may leave."""
+    served = FakeRecipients(per_minute=1)
+    async with _client(served) as client:
+        opened = [(await client.get(served.links.open_url(BOB))).status_code for _ in "12"]
+        url = served.links.unsubscribe_url(BOB)
+        page = await client.get(url)
+        left = await client.post(url, data=ONE_CLICK)
+
+    assert opened == [200, 429]
+    assert (page.status_code, left.status_code) == (200, 200)
+    assert (served.refused("track"), served.refused("unsubscribe")) == (1, 0)
 
 
 async def test_leaving_is_counted_by_recipient() -> None:
