@@ -14,11 +14,11 @@
 No login, no cookie, no redirect (RFC 8058 3.2): the token says who it is. Scanners follow links, so
 GET changes nothing.
 
-| too often                     | counted by                                                        |
-|-------------------------------|-------------------------------------------------------------------|
-| POST with a token of ours     | recipient: a mail provider sends those of all its users from few  |
-| GET, HEAD with one            | addresses, and many people share one; nobody is kept from leaving |
-| a token that we did not make  | network, together with `/track/`: guessing is what it is against  |
+| too often                    | counted by                                                        |
+|------------------------------|-------------------------------------------------------------------|
+| POST with a token of ours    | recipient: a mail provider sends those of all its users from few  |
+| GET, HEAD with one           | addresses, and many people share one; nobody is kept from leaving |
+| a token that we did not make | network, together with `/track/`: guessing is what it is against  |
 """
 
 from __future__ import annotations
