@@ -10,7 +10,8 @@
 | in_doubt  | may have been taken                        | the mailbox's `on_in_doubt`             |
 | held      | stopped                                    | an operator                             |
 | cancelled | given up                                   | an operator                             |
-| bounced   | was taken, and came back                   | the report, with class and reason       |
+| bounced   | was taken, and came back                   | the report, with class and reason, and  |
+|           |                                            | the address behind an alias it is about |
 
 Beside the state stand the facts of `facts.py`, each with its time.
 """
@@ -26,7 +27,7 @@ from typing import Final
 from gatewayd.events.types import EventType
 from gatewayd.ids import QueueId, RecipientId
 from gatewayd.queue import views
-from gatewayd.queue.facts import COUNTED, Fact, Known, Seen, facts, reported, shown
+from gatewayd.queue.facts import COUNTED, Fact, Known, Seen, facts, forwarded_to, reported, shown
 from gatewayd.queue.states import State
 from gatewayd.queue.views import MessageView, RecipientView
 from gatewayd.reports.bounce_class import classify
@@ -59,6 +60,7 @@ ADVICE: Final[Mapping[Reason, str]] = {
     Reason.PROTOCOL: "look at the transcript of the attempt, and ask the next hop",
     Reason.UNDEFINED: "read what was said, correct the cause, then send it again",
 }
+DEAD: Final = (Reason.USER_UNKNOWN, Reason.HOST_UNKNOWN, Reason.INACTIVE, Reason.MOVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +261,14 @@ def _advice(seen: Seen) -> str:
     """What helps against a refusal, by its reason."""
     row = seen.row
     if row.state == State.BOUNCED and row.bounce_reason in {reason.value for reason in Reason}:
-        return ADVICE[Reason(row.bounce_reason)]
+        reason, behind = Reason(row.bounce_reason), forwarded_to(seen)
+        if (
+            behind
+            and reason in DEAD
+            and not seen.last(EventType.RECIPIENT_BOUNCED).get("suppressed")
+        ):
+            return f"ask the recipient to mend the forwarding to {behind}; this address may be well"
+        return ADVICE[reason]
     if row.reply_code is None:
         return ADVICE[Reason.UNDEFINED]
     return ADVICE[classify(row.reply_status or "", row.reply_code, row.reason).reason]

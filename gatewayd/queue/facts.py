@@ -3,7 +3,7 @@
 | fact                           | from                                                            |
 |--------------------------------|-----------------------------------------------------------------|
 | delivered                      | the outcome; it stays when a report comes later                 |
-| delayed, bounced               | a report, with what it said                                     |
+| delayed, bounced               | a report, with what it said, and of which other address         |
 | opened, clicked                | the first time by a person                                      |
 | machine_opened, machine_clicked | the first time by a proxy or a scanner                         |
 | complained, unsubscribed       | a feedback report; the recipient                                |
@@ -158,13 +158,20 @@ def _suppression(row: SuppressionRow) -> str:
 
 
 def reported(seen: Seen) -> str:
-    """What the report said that brought it back."""
+    """What the report said that brought it back, and of whom if that was another address."""
     data = seen.last(EventType.RECIPIENT_BOUNCED)
-    said = _reply(data)
-    if not said:
+    said, other = _reply(data), forwarded_to(seen)
+    if not (said or other):
         return ""
     reporter = str(data.get("reporting_mta") or "")
-    return f"a report of {reporter} said {said}" if reporter else f"a report said {said}"
+    report = f"a report of {reporter}" if reporter else "a report"
+    of = f"of {other}, to which it was sent on" if other else ""
+    return " ".join(filter(None, (report, "said" if said else "speaks", said, of)))
+
+
+def forwarded_to(seen: Seen) -> str:
+    """The address that the report names where it is not ours: behind an alias; "" otherwise."""
+    return str(seen.last(EventType.RECIPIENT_BOUNCED).get("reported_address") or "")
 
 
 def _reply(data: Mapping[str, Any]) -> str:

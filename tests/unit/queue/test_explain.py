@@ -257,6 +257,45 @@ def test_bounce_without_words_is_told_without_them() -> None:
     )
 
 
+def test_bounce_behind_an_alias_names_the_address_that_is_dead() -> None:
+    """The report is about where the recipient's mail is sent on to; the alias may be well."""
+    bounced = row(
+        state=State.BOUNCED, bounced_at=NOW, bounce_class="permanent", bounce_reason="user_unknown"
+    )
+    told = event(
+        EventType.RECIPIENT_BOUNCED, code=550, status="5.1.1", text="550 5.1.1 no such user",
+        reporting_mta="mx", reported_address="bob@elsewhere.example", suppressed=False,
+    )  # fmt: skip
+    found = one(bounced, events=[told])
+
+    assert found.decided_by == (
+        "a report of mx said 550 5.1.1 no such user of bob@elsewhere.example, to which it was "
+        "sent on"
+    )
+    assert found.decided_by in found.facts[0].text
+    assert found.advice == (
+        "ask the recipient to mend the forwarding to bob@elsewhere.example; "
+        "this address may be well"
+    )
+
+
+@pytest.mark.parametrize(
+    ("suppressed", "reason"), [(True, Reason.USER_UNKNOWN), (False, Reason.MAILBOX_FULL)]
+)
+def test_bounce_of_an_address_that_was_rewritten_keeps_its_advice(
+    suppressed: bool, reason: Reason
+) -> None:
+    """Suppressed: the report meant the recipient itself. A full mailbox is emptied some day."""
+    bounced = row(state=State.BOUNCED, bounced_at=NOW, bounce_reason=reason.value)
+    told = event(
+        EventType.RECIPIENT_BOUNCED, reported_address="bob@in.example", suppressed=suppressed
+    )
+    found = one(bounced, events=[told])
+
+    assert found.advice == ADVICE[reason]
+    assert found.decided_by == "a report speaks of bob@in.example, to which it was sent on"
+
+
 def test_complaint_changes_what_to_do() -> None:
     told = [event(EventType.RECIPIENT_COMPLAINED, feedback_type="abuse")]
     found = one(row(state=State.DELIVERED, delivered_at=NOW, complained_at=NOW), events=told)
