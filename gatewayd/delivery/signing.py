@@ -118,7 +118,7 @@ class Signer:
         keys = await self._keys.signing_keys(domain) if domain else ()
         if keys:
             self._told.discard(domain)
-        else:
+        elif domain:  # mail of ours that is sent on for postmaster has nobody to sign for it
             self._unsigned(domain)
         if keys or claim.is_individual:
             signatures, content = await asyncio.get_running_loop().run_in_executor(

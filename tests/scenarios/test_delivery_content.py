@@ -103,6 +103,16 @@ async def test_message_without_key_goes_unsigned() -> None:
         assert world.log.events.count("message_unsigned") == 1
 
 
+async def test_mail_that_no_domain_answers_for_is_not_called_unsigned() -> None:
+    """What is sent on to postmaster is not signed on purpose: there is no key to add."""
+    async with SmtpPeer() as peer, Delivering() as world:
+        await world.deliver(replace(claim_of(), mailbox=""), peer.next_hop())
+
+        assert len(peer.mails) == 1
+        assert world.metrics.unsigned == 0
+        assert "message_unsigned" not in world.log.events
+
+
 async def test_parameters_are_passed_on() -> None:
     """SIZE, BODY, SMTPUTF8 and DSN parameters to a peer that offers them (RFC 3461 4)."""
     claim = claim_of(
