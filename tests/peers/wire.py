@@ -6,11 +6,13 @@ of its own (127.0.0.0/8) keeps one attacker's rate from being another's.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,11 +40,20 @@ class Answer:
         return json.loads(self.body)
 
 
+CUT = Answer(status=0, fields=(), body=b"")
+
+
 class Wire:
     """One connection; `with` closes it."""
 
-    def __init__(self, port: int, *, source: str = HOME, within_s: float = WITHIN_S) -> None:
-        self._socket = socket.create_connection((HOME, port), within_s, (source, 0))
+    def __init__(self, at: int | Path, *, source: str = HOME, within_s: float = WITHIN_S) -> None:
+        """Connect to a port of this machine, or to a unix socket."""
+        if isinstance(at, Path):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(within_s)
+            self._socket.connect(str(at))
+            return
+        self._socket = socket.create_connection((HOME, at), within_s, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, octets: bytes) -> None:
@@ -59,8 +70,16 @@ class Wire:
             found.close()
 
     def ask(self, octets: bytes, method: str = "GET") -> Answer:
-        self.send(octets)
-        return self.answer(method)
+        """What is answered; CUT if the other side closes without a word.
+
+        It may answer before all was sent, and close before all was read.
+        """
+        with contextlib.suppress(ConnectionError):
+            self.send(octets)
+        try:
+            return self.answer(method)
+        except ConnectionError:
+            return CUT
 
     def rest(self) -> bytes:
         """All that still comes, until the other side closes."""

@@ -7,86 +7,44 @@ test_attacks_control.py.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import itertools
 import json
+import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.fakes.smtp_sink import Copy, SmtpSink
-from tests.peers.gateway import Gateway
-from tests.peers.waiting import eventually
-from tests.peers.wire import Answer, Wire, request
+from gatewayd.clock import SystemClock
+from gatewayd.keys import files
+from gatewayd.keys.ring import KeyRing, Purpose
+from gatewayd.tokens.verify import signing_key
+from tests.peers.target import MAIL, Target, target
+from tests.peers.wire import CUT, Wire, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-SOON_S = 60.0
-SEND = "/api/v1/messages/send"
-MAIL: dict[str, Any] = {"to": "ann@rcpt.test", "subject": "Hello", "text": "Hello Ann.\n"}
+PROBLEM = "application/problem+json"
 FIELDS = ["cc", "content-transfer-encoding", "content-type", "date", "from", "message-id"]
 FIELDS += ["mime-version", "received", "subject", "to", "x-run"]
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def sink() -> Iterator[SmtpSink]:
-    with SmtpSink() as running:
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target(tmp_path_factory.mktemp("attacked")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def gateway(sink: SmtpSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(
-        tmp_path_factory.mktemp("attacked"),
-        smarthost=f'host = "127.0.0.1"\nport = {sink.port}\ntls_mode = "none-on-loopback"\n',
-    ) as running:
-        running.prepare()
-        running.start()
-        yield running
-        assert running.stop() == 0
 
 
 @pytest.fixture(autouse=True)
-def _goes_on(gateway: Gateway, sink: SmtpSink) -> Iterator[None]:
+def _goes_on(attacked: Target) -> Iterator[None]:
     """Whatever was done to it, the next message arrives, and nothing broke inside."""
     yield
-    assert post(gateway, {**MAIL, "subject": mark()}).status == 202
-    arrived(sink, f"mark-{next(_numbers) - 1}", gateway)
-    faults = [
-        line
-        for line in gateway.log_file.read_text(errors="replace").splitlines()
-        if '"level": "error"' in line or "Traceback" in line or '"exception"' in line
-    ]
-    assert faults == []
-
-
-def mark() -> str:
-    """A subject that no other message has."""
-    return f"mark-{next(_numbers)}"
-
-
-def post(gateway: Gateway, body: object, path: str = SEND, **fields: str) -> Answer:
-    """POST of JSON, on a connection of its own."""
-    octets = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = [(name.replace("_", "-"), value) for name, value in fields.items()]
-    with Wire(gateway.ports.http) as wire:
-        return wire.ask(request("POST", path, token=gateway.token, body=octets, fields=named))
-
-
-def get(gateway: Gateway, path: str, *, token: str | None = None) -> Answer:
-    with Wire(gateway.ports.http) as wire:
-        return wire.ask(request("GET", path, token=gateway.token if token is None else token))
-
-
-def arrived(sink: SmtpSink, subject: str, gateway: Gateway) -> Copy:
-    """The copy with this subject, once it is there."""
-    found = eventually(
-        lambda: [copy for copy in sink.copies if copy.field("subject") == subject],
-        within_s=SOON_S,
-        what=gateway.tail,
-    )
-    return found[0]
+    attacked.assert_goes_on()
 
 
 def names_of(octets: bytes) -> list[str]:
@@ -144,25 +102,225 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_no_field_of_the_json_makes_a_header_field(
-    gateway: Gateway, sink: SmtpSink, place: str
-) -> None:
+def test_no_field_of_the_json_makes_a_header_field(attacked: Target, place: str) -> None:
     """A line end of whatever kind is refused; none reaches a header section."""
     for end, tail in itertools.product(ENDS.values(), ("Bcc: eve@evil.test", " x", "")):
-        answer = post(gateway, injected(place, f"a{end}{tail}"))
+        answer = attacked.post(injected(place, f"a{end}{tail}"))
 
-        assert (answer.status, answer.field("content-type")) == (422, "application/problem+json")
+        assert (answer.status, answer.field("content-type")) == (422, PROBLEM)
         assert answer.json["errors"]
-    assert not any(b"evil.test" in copy.octets for copy in sink.copies)
+    assert not any(b"evil.test" in copy.octets for copy in attacked.sink.copies)
 
 
-def test_what_is_sent_has_the_fields_that_were_asked_for(gateway: Gateway, sink: SmtpSink) -> None:
+def test_what_is_sent_has_the_fields_that_were_asked_for(attacked: Target) -> None:
     """The control of the test before: what looks hostile and is none arrives as one field."""
     names = ("Ann: Bcc: x", "=?utf-8?q?a=0d=0aBcc:_x?=", '"\\', "a" * 250, "\u00e9 " * 100)
     for name in names:
-        subject = mark()
+        subject = attacked.mark()
         body = {**injected("name", name), "subject": subject, "headers": {"X-Run": name}}
-        assert post(gateway, body).status == 202
-        copy = arrived(sink, subject, gateway)
+        assert attacked.post(body).status == 202
 
-        assert names_of(copy.octets) == sorted(FIELDS)
+        assert names_of(attacked.copy(subject).octets) == sorted(FIELDS)
+
+
+# Tokens.
+
+
+def part(value: object) -> str:
+    octets = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Forger:
+    """Makes tokens: with the daemon's own key, which only the test has, or with what it guesses."""
+
+    ring: KeyRing
+    token: str
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return {"alg": "EdDSA", "typ": "JWT", "kid": self.ring.active.kid}
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """Of the good token."""
+        octets = self.token.split(".")[1]
+        found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(octets + "=="))
+        return found
+
+    def signed(self, header: object, claims: object) -> str:
+        """By the right key, whatever it says."""
+        text = f"{part(header)}.{part(claims)}"
+        return f"{text}.{part(signing_key(self.ring, self.ring.active.kid).sign(text.encode()))}"
+
+    def with_header(self, **changed: object) -> str:
+        return self.signed({**self.header, **changed}, self.claims)
+
+    def with_claims(self, **changed: object) -> str:
+        return self.signed(self.header, {**self.claims, **changed})
+
+    def hashed(self, secret: bytes) -> str:
+        """HS256 with something public as its secret (RFC 8725 2.1)."""
+        text = f"{part({**self.header, 'alg': 'HS256'})}.{part(self.claims)}"
+        return f"{text}.{part(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+    def public(self, encoding: Encoding, form: PublicFormat) -> bytes:
+        key = signing_key(self.ring, self.ring.active.kid).public_key()
+        return key.public_bytes(encoding, form)
+
+
+@pytest.fixture(scope="module")
+def forger(attacked: Target) -> Forger:
+    ring = files.load(attacked.gateway.state_dir / "keys", Purpose.JWT)
+    return Forger(ring, attacked.gateway.token)
+
+
+def invalid(forger: Forger) -> dict[str, str]:
+    """Tokens that are none, each for one reason."""
+    head, claims, signature = forger.token.split(".")
+    now, deep = int(SystemClock().now().timestamp()), "[" * 10_000 + "]" * 10_000
+    stranger = Ed25519PrivateKey.generate().sign(f"{head}.{claims}".encode())
+    ssh = forger.public(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    pem = forger.public(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    raw = forger.public(Encoding.Raw, PublicFormat.Raw)
+    key = {"kty": "OKP", "crv": "Ed25519", "x": part(raw)}
+    return {
+        **{f"alg {alg}": forger.with_header(alg=alg) for alg in ALGORITHMS},
+        **{f"no signature {alg}": f"{part({'alg': alg})}.{claims}." for alg in ALGORITHMS},
+        "no signature": f"{head}.{claims}.",
+        "hmac of pem": forger.hashed(pem),
+        "hmac of pem less its end": forger.hashed(pem.rstrip()),
+        "hmac of ssh": forger.hashed(ssh),
+        "hmac of octets": forger.hashed(raw),
+        "hmac of jwk": forger.hashed(json.dumps(key).encode()),
+        "hmac of nothing": forger.hashed(b""),
+        **{f"kid {number}": forger.with_header(kid=kid) for number, kid in enumerate(KIDS)},
+        "jku": forger.with_header(jku="http://127.0.0.1:1/keys"),
+        "x5u": forger.with_header(x5u="http://127.0.0.1:1/cert"),
+        "jwk": forger.with_header(jwk=key),
+        "x5c": forger.with_header(x5c=["AA"]),
+        "crit": forger.with_header(crit=["exp"]),
+        "b64": forger.with_header(b64=False, crit=["b64"]),
+        "zip": forger.with_header(zip="DEF"),
+        "another key": f"{head}.{claims}.{part(stranger)}",
+        "other claims": f"{head}.{part({**forger.claims, 'sub': 'other@sender.test'})}.{signature}",
+        "reversed signature": f"{head}.{claims}.{signature[::-1]}",
+        "iss": forger.with_claims(iss="https://evil.test"),
+        "aud": forger.with_claims(aud="other"),
+        "aud of many": forger.with_claims(aud=["other", "another"]),
+        "sub": forger.with_claims(sub="other@sender.test"),
+        "sub unknown": forger.with_claims(sub="nobody@sender.test"),
+        "jti": forger.with_claims(jti="' OR 1=1--"),
+        "jti of nobody": forger.with_claims(jti="01936f1e-0000-7000-8000-000000000001"),
+        "iat": forger.with_claims(iat=now + 3600),
+        "nbf": forger.with_claims(nbf=now + 3600),
+        "exp as text": forger.with_claims(exp="never"),
+        "exp beyond time": forger.with_claims(exp=10**300),
+        "no exp": forger.signed(forger.header, {**forger.claims, "exp": None}),
+        "deep header": f"{part(deep.encode())}.{claims}.{signature}",
+        "deep claims": forger.signed(forger.header, deep.encode()),
+        "list": forger.signed(forger.header, []),
+        "dots": "." * 2000,
+        "two parts": f"{head}.{claims}",
+        "five parts": f"{head}.{claims}.{signature}.{head}.{claims}",
+        "one MiB": "a" * 1_048_576,
+        "nine KiB": f"{head}.{claims}.{'A' * 9000}",
+        "empty parts": "..",
+        "not ascii": "\u00e9\u00e9",
+    }
+
+
+ALGORITHMS = ("none", "None", "NONE", "nOnE", "HS256", "HS512", "RS256", "ES256", "PS256", "eddsa")
+KIDS = (
+    "../../../../dev/null", "/etc/passwd", "keys/jwt.keys", "' OR 1=1--", "a' UNION SELECT 'k'--",
+    "a\x00", "A", "", "b", "a" * 5000, "http://127.0.0.1:1/k", "|id", ["a"], {"a": 1}, None, 0,
+)  # fmt: skip
+
+
+READS = ("/api/v1/messages", "/api/v1/events", "/api/v1/suppressions")
+
+
+def test_a_token_that_is_none_opens_nothing(attacked: Target, forger: Forger) -> None:
+    """Every way has one of two answers: nobody learns which part of a guess was right."""
+    opened, told = [], set()
+    for (name, token), path in itertools.product(invalid(forger).items(), READS):
+        answer = attacked.get(path, token=token)
+        if name == "one MiB":
+            assert answer.status in {431, CUT.status}  # more than the header of a request may have
+            continue
+        opened += [] if answer.status == 401 else [name]
+        told.add(json.dumps({**answer.json, "request_id": "", "instance": ""}))
+
+    assert opened == []
+    assert {json.loads(each)["detail"] for each in told} == {
+        "This is not a token.",  # too long, or characters that no token has
+        "the token is not valid here; ask your operator for one",
+    }
+
+
+def test_a_token_names_no_address_that_anybody_asks(attacked: Target, forger: Forger) -> None:
+    """jku, x5u and kid are not followed."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/keys"
+        for header in ({"jku": url}, {"x5u": url}, {"kid": url}, {"iss": url}, {"jwk": {"k": url}}):
+            assert attacked.get(READS[0], token=forger.with_header(**header)).status == 401
+        attacked.assert_goes_on()
+
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_a_token_that_has_expired_opens_nothing(attacked: Target, forger: Forger) -> None:
+    """Only who holds one that was good once is told so."""
+    past = int(SystemClock().now().timestamp()) - 3600
+    for path in READS:
+        answer = attacked.get(path, token=forger.with_claims(exp=past))
+
+        assert (answer.status, answer.json["code"]) == (401, "token_expired")
+
+
+def test_a_token_opens_what_its_scopes_say(attacked: Target) -> None:
+    """And nothing beside it; an unknown path is no way round."""
+    reader, sender = attacked.issued["reader"].token, attacked.issued["sender"].token
+    listed = {"address": "ann@rcpt.test", "reason": "manual"}
+
+    assert attacked.get(READS[0], token=reader).status == 200
+    assert attacked.post(MAIL, token=sender).status == 202
+    for answer in (
+        attacked.post(MAIL, token=reader),
+        attacked.post({"messages": [MAIL]}, to="/api/v1/messages/batch", token=reader),
+        attacked.post(listed, to="/api/v1/suppressions", token=sender),
+        *(attacked.get(path, token=sender) for path in READS),
+        *(attacked.get(path, token=reader) for path in READS[1:]),
+    ):
+        assert (answer.status, answer.json["code"]) == (403, "scope_missing")
+
+
+def test_what_is_anothers_is_as_if_it_were_not(attacked: Target) -> None:
+    """A message of another mailbox and one that never was are the same 404."""
+    mine = attacked.post(MAIL).json["queue_id"]
+    nobodys = "01936f1e-0000-7000-8000-000000000001"
+    other = attacked.issued["other"].token
+    for rest in ("", "/explain", "/events", "/attempts"):
+        answers = [
+            attacked.get(f"/api/v1/messages/{each}{rest}", token=other) for each in (mine, nobodys)
+        ]
+
+        assert [each.status for each in answers] == [404, 404]
+        assert answers[0].json["detail"] == answers[1].json["detail"]
+    for path in READS:
+        assert mine not in attacked.get(path, token=other).body.decode()
+
+
+def test_a_revoked_token_ends_on_an_open_connection(attacked: Target) -> None:
+    """The request after the command's answer is refused, on the connection that was let in."""
+    issued = attacked.issued["revoked"]
+    asked = request("GET", READS[0], token=issued.token)
+    with Wire(attacked.gateway.ports.http) as wire:
+        assert wire.ask(asked).status == 200
+        assert attacked.operate("DELETE", f"/tokens/{issued.row.token_id}").status == 200
+        answer = wire.ask(asked)
+
+    assert (answer.status, answer.json["code"]) == (401, "token_revoked")
