@@ -3,7 +3,8 @@
 | the claim is for           | header section                    | body                         |
 |----------------------------|-----------------------------------|------------------------------|
 | everybody alike            | as accepted                       | as accepted                  |
-| one recipient, to leave by | List-Unsubscribe, -Post after it  | as accepted                  |
+| one recipient, to leave by | List-Unsubscribe; -Post after it  | as accepted                  |
+|                            | if it is signed (RFC 8058 4)      |                              |
 | one recipient, tracked     | the same if it may leave          | its links and pixel rendered |
 
 What depends on the message alone (where its links are; a body that does not change, and its hash)
@@ -12,7 +13,8 @@ long as the tracking keys are the same.
 
 Of a rendered body each recipient has its own only from the first change to the last; attachments
 are held once for all. Where even that is more than 1 MiB, the body is not tracked: so much an
-attempt may hold (promise X6). One that does not change is streamed from the spool if it is larger.
+attempt may hold (promise X6). One that does not change is streamed from the spool if it is larger;
+so is one of more than 4 MiB in all, which is not even read to find its links: two threads do that.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from gatewayd.tracking.links import Links
 from gatewayd.tracking.rewrite import CompiledBody, compile_body
 
 OWN_OCTETS: Final = 1_048_576  # of a rendered body, from the first change to the last
+TRACKED_OCTETS: Final = 4_194_304  # of a body whose links are looked for: it is in memory then
 READ_OCTETS: Final = 1_048_576  # of a body that does not change: read once for all recipients
 KEPT_OCTETS: Final = 33_554_432  # of compiled and of read bodies
 KEPT: Final = 1000  # messages
@@ -130,8 +133,13 @@ class Renderer:
         self._being_found: dict[QueueId, Future[_Known]] = {}
         self._lock = threading.Lock()
 
-    def render(self, claim: Claim) -> Content:
+    def render(self, claim: Claim, *, is_signed: bool) -> Content:
         """The message for the recipients of a claim.
+
+        Args:
+            claim: for whom.
+            is_signed: whether what comes out is signed. One-click is not offered else: mail
+                programs must not use it (RFC 8058 4).
 
         Raises:
             SpoolDamaged: the body is not what was accepted. What comes out as a SpooledBody is for
@@ -144,7 +152,7 @@ class Renderer:
         header = message.header
         if claim.unsubscribe:
             url = links.unsubscribe_url(recipient.recipient_id)
-            for name, value in unsubscribe.fields(url):
+            for name, value in unsubscribe.fields(url, one_click=is_signed):
                 header = header.append(name, value)
         known = self._of_message(claim, links)
         if not isinstance(known.body, _Template):
@@ -179,7 +187,7 @@ class Renderer:
 
     def _find(self, claim: Claim, links: Links) -> _Known:
         body = claim.message.body
-        is_tracked = claim.tracks_opens or claim.tracks_clicks
+        is_tracked = (claim.tracks_opens or claim.tracks_clicks) and _size(body) <= TRACKED_OCTETS
         if isinstance(body, SpooledBody) and not is_tracked and body.size_octets > READ_OCTETS:
             return _Known(body=body, body_hash=body_hash(self._blocks(body)), octets=0)
         octets = self._whole(body)
@@ -219,6 +227,10 @@ class Renderer:
 
     def _blocks(self, body: Body) -> Iterable[bytes]:
         return (body,) if isinstance(body, bytes) else self._spool.blocks(body)
+
+
+def _size(body: Body) -> int:
+    return len(body) if isinstance(body, bytes) else body.size_octets
 
 
 def _template(compiled: CompiledBody, links: Links, anybody: RecipientId) -> _Template | None:

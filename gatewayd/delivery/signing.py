@@ -137,7 +137,7 @@ class Signer:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> tuple[bytes, Content]:
-        content = self._renderer.render(claim)
+        content = self._renderer.render(claim, is_signed=bool(keys))
         if not keys:
             return b"", content
         return sign(content.header, content.body_hash, keys, claim.accepted_at), content

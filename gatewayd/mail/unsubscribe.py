@@ -5,8 +5,9 @@ List-Unsubscribe: <https://gw.example/unsubscribe/a...>
 List-Unsubscribe-Post: List-Unsubscribe=One-Click
 ```
 
-Both have to be under a DKIM signature (RFC 8058 4); `dkim/sign.py` covers them. The link is https,
-because mail programs refuse another one (RFC 8058 3.1); http is made only for tests on loopback.
+Both have to be under a DKIM signature (RFC 8058 4); `dkim/sign.py` covers them, and what nobody
+signs gets the first alone. The link is https, because mail programs refuse another one (RFC 8058
+3.1); http is made only for tests on loopback.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ _NAME: Final = re.compile(
 ).search
 
 
-def fields(url: str) -> tuple[tuple[str, str], ...]:
-    """Names and values of the two fields, in order.
+def fields(url: str, *, one_click: bool) -> tuple[tuple[str, str], ...]:
+    """Names and values of the fields, in order; the second only for mail that is signed.
 
     Raises:
         ValueError: not a URL that can stand between angle brackets.
     """
     if _URL(url) is None:
         raise ValueError("the URL to unsubscribe by is not one")
-    return ((FIELD, f"<{url}>"), (POST_FIELD, "=".join(PAIR)))
+    link = (FIELD, f"<{url}>")
+    return (link, (POST_FIELD, "=".join(PAIR))) if one_click else (link,)
 
 
 def read_form(content_type: bytes, octets: bytes) -> dict[str, str]:

@@ -10,9 +10,12 @@ import dkim
 import pytest
 
 from gatewayd.dkim.key import generate_ed25519, generate_rsa
+from gatewayd.keys.ring import Purpose, new_ring
 from gatewayd.mail.envelope import BodyType, Notify, Ret
 from gatewayd.mail.lines import DotReader
 from gatewayd.mail.outcome import Deferred, Delivered, Failed
+from gatewayd.tracking.links import Links
+from tests.fakes.clock import NOW
 from tests.fakes.delivering import Delivering
 from tests.fakes.delivery import MESSAGE, FakeKeys, claim_of, spooled
 from tests.fakes.smtp_peer import EXTENSIONS, SmtpPeer
@@ -101,6 +104,21 @@ async def test_message_without_key_goes_unsigned() -> None:
 
         assert world.metrics.unsigned == 2
         assert world.log.events.count("message_unsigned") == 1
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+async def test_one_click_is_offered_in_signed_mail_only(*, is_signed: bool) -> None:
+    """Both fields must be under a DKIM signature (RFC 8058 4)."""
+    made = (generate_ed25519("example.com", "e1"),)
+    keys = FakeKeys({"example.com": made} if is_signed else {})
+    links = Links(new_ring(Purpose.TRACKING, created_at=NOW), "https://gw.example")
+    async with SmtpPeer() as peer, Delivering(keys=keys, links=links) as world:
+        await world.deliver(replace(claim_of(), unsubscribe=True), peer.next_hop())
+
+        (mail,) = peer.mails
+        assert b"\r\nList-Unsubscribe: <https://gw.example/" in mail.octets
+        assert (b"\r\nList-Unsubscribe-Post:" in mail.octets) is is_signed
+        assert mail.octets.startswith(b"DKIM-Signature:") is is_signed
 
 
 async def test_mail_that_no_domain_answers_for_is_not_called_unsigned() -> None:

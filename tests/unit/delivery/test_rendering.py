@@ -65,7 +65,7 @@ def whole(content: Content) -> bytes:
 def test_same_for_everybody_is_what_was_accepted() -> None:
     renderer = Renderer(spool=FakeSpool(), links=links())
 
-    found = renderer.render(claim())
+    found = renderer.render(claim(), is_signed=True)
 
     assert (found.header.octets, found.body) == (HEADER, HTML)
     assert found.body_hash == body_hash([HTML])
@@ -76,13 +76,24 @@ def test_link_to_leave_by_is_the_recipients_own() -> None:
     made = links()
     renderer = Renderer(spool=FakeSpool(), links=made)
 
-    header = renderer.render(claim(unsubscribe=True)).header
-    other = renderer.render(claim(OTHER, unsubscribe=True)).header
+    header = renderer.render(claim(unsubscribe=True), is_signed=True).header
+    other = renderer.render(claim(OTHER, unsubscribe=True), is_signed=True).header
 
     assert header.find("List-Unsubscribe") == [f"<{made.unsubscribe_url(ONE)}>".encode()]
     assert header.find("List-Unsubscribe-Post") == [b"List-Unsubscribe=One-Click"]
     assert header.octets.startswith(HEADER)
     assert other.find("List-Unsubscribe") != header.find("List-Unsubscribe")
+
+
+def test_one_click_is_not_offered_where_nobody_signs() -> None:
+    """Both fields must be under a DKIM signature (RFC 8058 4); the link alone needs none."""
+    made = links()
+    renderer = Renderer(spool=FakeSpool(), links=made)
+
+    header = renderer.render(claim(unsubscribe=True), is_signed=False).header
+
+    assert header.find("List-Unsubscribe") == [f"<{made.unsubscribe_url(ONE)}>".encode()]
+    assert header.find("List-Unsubscribe-Post") == []
 
 
 def test_tracked_body_has_links_of_its_recipient() -> None:
@@ -91,7 +102,9 @@ def test_tracked_body_has_links_of_its_recipient() -> None:
     renderer = Renderer(spool=FakeSpool(), links=made)
     bodies = {}
     for recipient_id in (ONE, OTHER):
-        found = renderer.render(claim(recipient_id, tracks_opens=True, tracks_clicks=True))
+        found = renderer.render(
+            claim(recipient_id, tracks_opens=True, tracks_clicks=True), is_signed=True
+        )
         bodies[recipient_id] = whole(found)
         assert found.body_hash == body_hash([bodies[recipient_id]])
 
@@ -107,8 +120,8 @@ def test_each_try_gives_the_same_octets() -> None:
     wanted = claim(tracks_opens=True, tracks_clicks=True, unsubscribe=True)
     renderer = Renderer(spool=FakeSpool(), links=made)
 
-    first, again = renderer.render(wanted), renderer.render(wanted)
-    fresh = Renderer(spool=FakeSpool(), links=made).render(wanted)
+    first, again = renderer.render(wanted, is_signed=True), renderer.render(wanted, is_signed=True)
+    fresh = Renderer(spool=FakeSpool(), links=made).render(wanted, is_signed=True)
 
     assert first == again == fresh
 
@@ -116,7 +129,7 @@ def test_each_try_gives_the_same_octets() -> None:
 def test_public_address_that_was_taken_away_leaves_the_message_as_it_is() -> None:
     """It was accepted when there was one; it still has to be delivered."""
     found = Renderer(spool=FakeSpool(), links=None).render(
-        claim(tracks_opens=True, unsubscribe=True)
+        claim(tracks_opens=True, unsubscribe=True), is_signed=True
     )
 
     assert (found.header.octets, found.body) == (HEADER, HTML)
@@ -140,7 +153,9 @@ def test_large_message_is_read_once_and_its_attachment_is_held_once() -> None:
     renderer = Renderer(spool=spool, links=links())
 
     first, other = (
-        renderer.render(claim(one, tracks_clicks=True, message=message, queue_id=QUEUE_ID))
+        renderer.render(
+            claim(one, tracks_clicks=True, message=message, queue_id=QUEUE_ID), is_signed=True
+        )
         for one in (ONE, OTHER)
     )
 
@@ -163,11 +178,27 @@ def test_html_that_would_grow_over_1_mib_is_left_as_it_is(
     message = large(html, b"x\r\n", spool=spool)
 
     found = Renderer(spool=spool, links=links()).render(
-        claim(tracks_clicks=True, unsubscribe=True, message=message)
+        claim(tracks_clicks=True, unsubscribe=True, message=message), is_signed=True
     )
 
     assert isinstance(found.body, tuple) is is_tracked
     assert is_tracked or found.body == spool.bodies["body"]
+    assert found.header.first("List-Unsubscribe") is not None
+
+
+@pytest.mark.parametrize(("lines", "is_tracked"), [(53_000, True), (54_000, False)])
+def test_message_of_more_than_4_mib_is_not_read_for_its_links(
+    lines: int, *, is_tracked: bool
+) -> None:
+    """Its size is known before; it is only hashed, block by block, and streamed."""
+    spool = FakeSpool()
+    message = large(HTML, (b"x" * 76 + b"\r\n") * lines, spool=spool)
+    wanted = claim(tracks_clicks=True, unsubscribe=True, message=message)
+
+    found = Renderer(spool=spool, links=links()).render(wanted, is_signed=True)
+
+    assert isinstance(found.body, tuple) is is_tracked
+    assert is_tracked or found.body is message.body
     assert found.header.first("List-Unsubscribe") is not None
 
 
@@ -182,7 +213,7 @@ def test_body_that_does_not_change_is_held_if_it_is_small(lines: int, *, is_held
     for one in (ONE, OTHER):
         for tracks in (False, True):
             wanted = claim(one, unsubscribe=True, tracks_clicks=tracks, message=message)
-            found = renderer.render(wanted)
+            found = renderer.render(wanted, is_signed=True)
             assert found.body == (octets if is_held else message.body)
             assert found.body_hash == body_hash([octets])
 
@@ -197,7 +228,8 @@ def test_damaged_body_is_not_rendered() -> None:
     for tracks in (True, True, False):
         with pytest.raises(SpoolDamaged):
             renderer.render(
-                claim(tracks_opens=tracks, unsubscribe=True, message=message, queue_id=QUEUE_ID)
+                claim(tracks_opens=tracks, unsubscribe=True, message=message, queue_id=QUEUE_ID),
+                is_signed=True,
             )
 
 
@@ -210,12 +242,14 @@ def test_who_comes_while_a_message_is_compiled_waits_and_others_do_not() -> None
     with ThreadPoolExecutor(3) as threads:
         waiting = [
             threads.submit(
-                renderer.render, claim(tracks_opens=True, message=slow, queue_id=QUEUE_ID)
+                renderer.render,
+                claim(tracks_opens=True, message=slow, queue_id=QUEUE_ID),
+                is_signed=True,
             )
             for _ in range(2)
         ]
         assert spool.is_read.wait(10)
-        renderer.render(claim(tracks_opens=True, message=quick))
+        renderer.render(claim(tracks_opens=True, message=quick), is_signed=True)
         spool.may_go_on.set()
 
         first, second = (each.result(10) for each in waiting)
@@ -231,9 +265,9 @@ def test_forgotten_message_is_compiled_again(monkeypatch: pytest.MonkeyPatch) ->
     renderer = Renderer(spool=spool, links=links())
     wanted = claim(tracks_opens=True, message=message, queue_id=QUEUE_ID)
 
-    first = renderer.render(wanted)
-    renderer.render(claim(tracks_opens=True, message=message))
-    again = renderer.render(wanted)
+    first = renderer.render(wanted, is_signed=True)
+    renderer.render(claim(tracks_opens=True, message=message), is_signed=True)
+    again = renderer.render(wanted, is_signed=True)
 
     assert first == again
     assert spool.blocks_read == 3
@@ -248,7 +282,7 @@ def test_signed_content_is_left_alone() -> None:
         message=RawMessage(HeaderSection(header), body),
     )
 
-    found = Renderer(spool=FakeSpool(), links=links()).render(wanted)
+    found = Renderer(spool=FakeSpool(), links=links()).render(wanted, is_signed=True)
 
     assert found.body == body
     assert found.body_hash == body_hash([body])

@@ -20,7 +20,7 @@ EXAMPLE = (
 
 def test_the_fields_of_one_click() -> None:
     """(RFC 8058 8.1)."""
-    fields = unsubscribe.fields("https://example.com/unsubscribe/opaquepart")
+    fields = unsubscribe.fields("https://example.com/unsubscribe/opaquepart", one_click=True)
 
     assert fields == (
         ("List-Unsubscribe", "<https://example.com/unsubscribe/opaquepart>"),
@@ -28,9 +28,18 @@ def test_the_fields_of_one_click() -> None:
     )
 
 
+def test_without_one_click_there_is_the_link_alone() -> None:
+    """For mail that nobody signs (RFC 8058 4)."""
+    fields = unsubscribe.fields("https://example.com/unsubscribe/opaquepart", one_click=False)
+
+    assert fields == (("List-Unsubscribe", "<https://example.com/unsubscribe/opaquepart>"),)
+
+
 def test_the_fields_fit_into_a_header_section() -> None:
     section = HeaderSection(b"From: a@b.example\r\n")
-    for name, value in unsubscribe.fields("https://gw.example/unsubscribe/a" + "A" * 35):
+    for name, value in unsubscribe.fields(
+        "https://gw.example/unsubscribe/a" + "A" * 35, one_click=True
+    ):
         section = section.prepend(name, value)
 
     assert check(section.octets) is None
@@ -43,7 +52,7 @@ def test_the_fields_fit_into_a_header_section() -> None:
 )  # fmt: skip
 def test_what_cannot_stand_between_angle_brackets_is_our_mistake(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
-        unsubscribe.fields(url)
+        unsubscribe.fields(url, one_click=True)
 
 
 @pytest.mark.parametrize(
