@@ -1,0 +1,157 @@
+"""Attacker: SMTP as octets over one socket, for what no client library would send.
+
+A source address of its own (127.0.0.0/8) keeps one attacker's connections from being another's.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+HOME = "127.0.0.1"
+WITHIN_S = 60.0
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}").match
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply. text: its lines without code, joined by LF."""
+
+    code: int
+    text: str
+
+    @property
+    def status(self) -> str:
+        """The enhanced status; empty when there is none."""
+        found = _STATUS(self.text)
+        return found[0] if found else ""
+
+    @property
+    def both(self) -> tuple[int, str]:
+        return self.code, self.status
+
+
+class Cut(Exception):
+    """The daemon closed the connection where a reply was due."""
+
+
+class Attacker:
+    """One connection; `with` closes it. Nothing is read before `read`, not even the greeting."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        source: str = HOME,
+        to: str = HOME,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._socket = socket.create_connection((to, port), WITHIN_S, (source, 0))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._inbox = b""
+        if tls is not None:
+            self.wrap(tls)
+
+    def wrap(self, tls: ssl.SSLContext) -> None:
+        """Do the handshake; what is left of the plaintext is forgotten."""
+        self._socket = tls.wrap_socket(self._socket, server_hostname=HOME)
+        self._inbox = b""
+
+    def send(self, octets: bytes) -> None:
+        """In one segment or TLS record, as far as it fits."""
+        self._socket.sendall(octets)
+
+    def send_each(self, octets: bytes) -> None:
+        """Each octet in a segment or TLS record of its own."""
+        for octet in octets:
+            self._socket.sendall(bytes([octet]))
+
+    def flood(self, block: bytes, octets: int) -> int:
+        """Send until it is all sent or nobody listens any more; how much was taken."""
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < octets:
+                self._socket.sendall(block)
+                sent += len(block)
+        return sent
+
+    def read(self) -> Reply:
+        """The next reply.
+
+        Raises:
+            Cut: the connection ended before it was whole.
+        """
+        lines = []
+        while True:
+            line = self._line().decode()
+            lines.append(line[4:])
+            if line[3:4] != "-":
+                return Reply(int(line[:3]), "\n".join(lines))
+
+    def ask(self, line: str | bytes) -> Reply:
+        """Send one command; its reply."""
+        self.send((line if isinstance(line, bytes) else line.encode()) + b"\r\n")
+        return self.read()
+
+    def ask_all(self, *lines: str) -> list[Reply]:
+        """Send commands in one segment; their replies."""
+        self.send("".join(f"{line}\r\n" for line in lines).encode())
+        return [self.read() for _ in lines]
+
+    def rest(self) -> list[Reply]:
+        """The replies that still come, until the daemon closes."""
+        found = []
+        with contextlib.suppress(Cut):
+            while True:
+                found.append(self.read())
+        return found
+
+    def hello(self) -> Reply:
+        """Read the greeting and say EHLO."""
+        assert self.read().code == 220
+        return self.ask("EHLO attacker.test")
+
+    def log_in(self, user: str, token: str) -> Reply:
+        """AUTH PLAIN, with its initial response."""
+        secret = base64.b64encode(f"\0{user}\0{token}".encode())
+        return self.ask(b"AUTH PLAIN " + secret)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._inbox:
+            try:
+                block = self._socket.recv(65_536)
+            except (ConnectionError, ssl.SSLError) as error:
+                raise Cut from error
+            if not block:
+                raise Cut
+            self._inbox += block
+        line, _, self._inbox = self._inbox.partition(b"\r\n")
+        return line
+
+
+def trusting() -> ssl.SSLContext:
+    """TLS to whoever answers: certificates are not what is attacked."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
