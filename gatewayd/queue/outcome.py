@@ -301,24 +301,24 @@ def _row(recipient_id: RecipientId, settled: Settled, *, now: dt.datetime) -> di
     reply = settled.reply
     status = str(reply.status) if reply is not None and reply.status else settled.status
     return {
-        "id": recipient_id,
-        "to": settled.state.value,
-        "tries": settled.attempts,
-        "at": settled.due_at,
-        "code": reply.code if reply is not None else None,
-        "status": status,
-        "why": settled.reason or (reply.text if reply is not None else ""),
-        "delivered": now if settled.state is State.DELIVERED else None,
+        "recipient_id": recipient_id,
+        "state": settled.state.value,
+        "attempts": settled.attempts,
+        "due_at": settled.due_at,
+        "reply_code": reply.code if reply is not None else None,
+        "reply_status": status,
+        "reason": settled.reason or (reply.text if reply is not None else ""),
+        "delivered_at": now if settled.state is State.DELIVERED else None,
     }
 
 
 def _end(one: Settlement) -> dict[str, Any]:
     return {
-        "id": one.claim.attempt_id,
-        "hop": one.attempt.next_hop,
-        "step": one.attempt.phase,
-        "facts": one.attempt.tls,
-        "lines": one.attempt.transcript,
+        "attempt_id": one.claim.attempt_id,
+        "next_hop": one.attempt.next_hop,
+        "phase": one.attempt.phase,
+        "tls": one.attempt.tls,
+        "transcript": one.attempt.transcript,
     }
 
 

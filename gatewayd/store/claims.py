@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import and_, bindparam, func, literal, select, update
 
 from gatewayd.ids import AttemptId, QueueId, RecipientId
+from gatewayd.store.bulk import BulkInsert, BulkUpdate
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change, lock_to_claim
@@ -105,15 +106,24 @@ _DUE = lock_to_claim(
     .order_by(recipients.c.due_at, recipients.c.recipient_id)
     .limit(bindparam("count"))
 )
-_CLAIM = (
-    update(recipients)
-    .where(recipients.c.recipient_id == bindparam("id"))
-    .values(
-        state="claimed",
-        attempts=recipients.c.attempts + 1,
-        attempt_id=bindparam("attempt"),
-        updated_at=bindparam("now"),
-    )
+_BEGIN = BulkInsert(
+    attempts,
+    (
+        "attempt_id",
+        "queue_id",
+        "started_at",
+        "lease_until",
+        "next_hop",
+        "phase",
+        "tls",
+        "transcript",
+    ),
+)
+_CLAIM = BulkUpdate(
+    recipients,
+    "recipient_id",
+    ("attempt_id", "updated_at"),
+    also={"state": CLAIMED, "attempts": recipients.c.attempts + 1},
 )
 _OPEN = lock_to_change(
     select(attempts.c.attempt_id)
@@ -180,31 +190,21 @@ _OF_ATTEMPTS = lock_to_change(
     )
     .order_by(recipients.c.recipient_id)
 )
-_SETTLE = (
-    update(recipients)
-    .where(recipients.c.recipient_id == bindparam("id"))
-    .values(
-        state=bindparam("to"),
-        attempts=bindparam("tries"),
-        due_at=bindparam("at"),
-        reply_code=bindparam("code"),
-        reply_status=bindparam("status"),
-        reason=bindparam("why"),
-        delivered_at=bindparam("delivered"),
-        updated_at=bindparam("now"),
-    )
+_SETTLE = BulkUpdate(
+    recipients,
+    "recipient_id",
+    (
+        "state",
+        "attempts",
+        "due_at",
+        "reply_code",
+        "reply_status",
+        "reason",
+        "delivered_at",
+        "updated_at",
+    ),
 )
-_END = (
-    update(attempts)
-    .where(attempts.c.attempt_id == bindparam("id"))
-    .values(
-        ended_at=bindparam("now"),
-        next_hop=bindparam("hop"),
-        phase=bindparam("step"),
-        tls=bindparam("facts"),
-        transcript=bindparam("lines"),
-    )
-)
+_END = BulkUpdate(attempts, "attempt_id", ("ended_at", "next_hop", "phase", "tls", "transcript"))
 _CLOSE = (
     update(attempts)
     .where(
@@ -245,8 +245,8 @@ def lease(
     """Write the attempts and give them their recipients."""
     if not claimed:
         return
-    tx.execute(
-        insert(attempts),
+    _BEGIN.run(
+        tx,
         [
             {
                 "attempt_id": attempt_id,
@@ -261,10 +261,10 @@ def lease(
             for attempt_id, (queue_id, _) in claimed.items()
         ],
     )
-    tx.execute(
-        _CLAIM,
+    _CLAIM.run(
+        tx,
         [
-            {"id": recipient_id, "attempt": attempt_id, "now": tx.now}
+            {"recipient_id": recipient_id, "attempt_id": attempt_id, "updated_at": tx.now}
             for attempt_id, (_, ids) in claimed.items()
             for recipient_id in ids
         ],
@@ -316,16 +316,14 @@ def held_by(tx: Tx, ids: Collection[AttemptId]) -> list[HeldRow]:
     return found
 
 
-def settle(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    """Write what became of claimed recipients: id to tries at code status why delivered."""
-    if rows:
-        tx.execute(_SETTLE, [{**row, "now": tx.now} for row in rows])
+def settle(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what became of claimed recipients: every column that an outcome changes."""
+    _SETTLE.run(tx, [{**row, "updated_at": tx.now} for row in rows])
 
 
-def end(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    """Close attempts with their record: id hop step facts lines."""
-    if rows:
-        tx.execute(_END, [{**row, "now": tx.now} for row in rows])
+def end(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Close attempts with their record: next_hop, phase, tls, transcript."""
+    _END.run(tx, [{**row, "ended_at": tx.now} for row in rows])
 
 
 def close(tx: Tx, ids: Collection[AttemptId]) -> None:

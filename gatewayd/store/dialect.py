@@ -7,6 +7,7 @@
 | durable             | WAL, synchronous=FULL               | synchronous_commit=on               |
 | row locks           | none: there is one writer           | FOR UPDATE, SKIP LOCKED to claim    |
 | insert unless there | ON CONFLICT, its own construct      | ON CONFLICT, its own construct      |
+| rows of a set       | lists of VALUES (`bulk.py`)         | an executemany: one batch           |
 | a reader            | query_only, cut by progress handler | read only, statement_timeout        |
 | crash recovery      | at start: the lock proves us alone  | when leases expire                  |
 | faults              | by sqlite_errorcode                 | by SQLSTATE                         |
@@ -33,6 +34,9 @@ class Dialect(Protocol):
     name: str
     has_single_node: bool
     """True where the state directory's lock proves that no other daemon uses the database."""
+
+    steps_by_row: bool
+    """True where each row of an executemany costs as much as a statement (`bulk.py`)."""
 
     def writer_engine(self) -> Engine: ...
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, select
 
 from gatewayd.ids import EventId, MailboxId, QueueId, RecipientId
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.database import Tx
 from gatewayd.store.schema import events
 
@@ -33,7 +34,9 @@ class EventRow:
     data: dict[str, Any]
 
 
-_INSERT = insert(events)
+_INSERT = BulkInsert(
+    events, ("event_id", "type", "at", "mailbox_id", "queue_id", "recipient_id", "data")
+)
 _ALL = select(*events.c).order_by(events.c.seq).limit(bindparam("count"))
 _OF_MESSAGE = _ALL.where(events.c.queue_id == bindparam("id"), events.c.seq > bindparam("after"))
 _OF_MAILBOX = _ALL.where(events.c.mailbox_id == bindparam("id"), events.c.seq > bindparam("after"))
@@ -55,9 +58,9 @@ _NEXT = (
 )
 
 
-def append(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        tx.execute(_INSERT, rows)
+def append(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write events, in order: every column but `seq`."""
+    _INSERT.run(tx, rows)
 
 
 def of_message(tx: Tx, queue_id: QueueId, *, after: int = 0, limit: int = 1000) -> list[EventRow]:

@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Text, bindparam, delete, exists, func, insert, select, type_coerce
+from sqlalchemy import Text, bindparam, delete, exists, func, select, type_coerce
 
 from gatewayd.ids import MailboxId, QueueId, TokenId
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.schema import attempts, message_octets, messages, recipients
@@ -78,8 +79,8 @@ def _values(row: MessageRow | OctetsRow, kind: type[MessageRow | OctetsRow]) -> 
     return {name: getattr(row, name) for name in kind.__slots__}
 
 
-_INSERT = insert(messages)
-_INSERT_OCTETS = insert(message_octets)
+_INSERT = BulkInsert(messages, MessageRow.__slots__)
+_INSERT_OCTETS = BulkInsert(message_octets, OctetsRow.__slots__)
 _ALL = select(*messages.c)
 _BY_IDS = _ALL.where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
 _OCTETS = select(*message_octets.c).where(
@@ -92,11 +93,8 @@ _SPOOLED = select(messages.c.spool_key).where(
 
 def add(tx: Tx, rows: Sequence[MessageRow], octets: Sequence[OctetsRow]) -> None:
     if rows:
-        tx.execute(_INSERT, [_values(row, MessageRow) for row in rows])
-        tx.execute(
-            _INSERT_OCTETS,
-            [_values(row, OctetsRow) for row in octets],
-        )
+        _INSERT.run(tx, [_values(row, MessageRow) for row in rows])
+        _INSERT_OCTETS.run(tx, [_values(row, OctetsRow) for row in octets])
 
 
 def by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, MessageRow]:

@@ -24,6 +24,7 @@ class PostgresDialect:
 
     name = "postgresql"
     has_single_node = False
+    steps_by_row = False
 
     def __init__(
         self,

@@ -6,13 +6,14 @@ What moves work between workers (claims, leases, outcomes) is in `claims.py`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
@@ -54,7 +55,23 @@ class RecipientRow:
     machine_clicked_at: dt.datetime | None = None
 
 
-_INSERT = insert(recipients)
+_INSERT = BulkInsert(
+    recipients,
+    (
+        "recipient_id",
+        "queue_id",
+        "position",
+        "lane",
+        "forward_path",
+        "notify",
+        "orcpt",
+        "state",
+        "attempts",
+        "due_at",
+        "reason",
+        "updated_at",
+    ),
+)
 _ALL = select(*recipients.c)
 _OF_MESSAGES = _ALL.where(recipients.c.queue_id.in_(bindparam("ids", expanding=True))).order_by(
     recipients.c.queue_id, recipients.c.position
@@ -90,9 +107,9 @@ _OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == QUEU
 _DEPTH = select(func.count()).where(recipients.c.state == QUEUED)
 
 
-def add(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        tx.execute(_INSERT, rows)
+def add(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write new recipients: every column up to the first attempt."""
+    _INSERT.run(tx, rows)
 
 
 def of_messages(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[RecipientRow]]:

@@ -46,6 +46,7 @@ class SqliteDialect:
 
     name = "sqlite"
     has_single_node = True
+    steps_by_row = True
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ from gatewayd.daemon.run import _loop_factory
 from gatewayd.ids import QueueId, RecipientId
 from gatewayd.keys.ring import KeyRing, Purpose, new_ring
 from gatewayd.metrics import Metrics
-from gatewayd.store import messages, migrate, recipients
+from gatewayd.store import messages, migrate
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.sqlite import SqliteDialect
 from gatewayd.tracking.links import Links
@@ -119,7 +119,7 @@ def _fill(tx: Tx, recipient_ids: Sequence[RecipientId]) -> None:
     messages.add(tx, [rows.message(queue_id)], [rows.octets(queue_id)])
     at = tx.now - dt.timedelta(hours=1)
     columns = {"state": "delivered", "delivered_at": at, "due_at": None}
-    recipients.add(
+    rows.add_recipients(
         tx,
         [
             {**rows.recipient(QueueId(queue_id), position, **columns), "recipient_id": one}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import insert
+
 from gatewayd import ids
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId, TokenId
-from gatewayd.store import claims, mailboxes, messages, recipients
+from gatewayd.store import claims, mailboxes, messages
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.mailboxes import MailboxRow
 from gatewayd.store.messages import MessageRow, OctetsRow
+from gatewayd.store.schema import recipients
 from gatewayd.store.suppressions import SuppressionRow
 from gatewayd.store.tokens import TokenRow
 from tests.fakes.clock import NOW
@@ -55,6 +59,12 @@ def recipient(queue_id: str, position: int, **changed: Any) -> dict[str, Any]:  
     }
 
 
+def add_recipients(tx: Tx, given: Sequence[dict[str, Any]]) -> None:
+    """Write recipients in whatever state; the product adds new ones only."""
+    for _, alike in itertools.groupby(given, key=tuple):
+        tx.execute(insert(recipients), list(alike))
+
+
 def mailbox(mailbox_id: str, address: str, **changed: Any) -> MailboxRow:  # noqa: ANN401 - any column
     row = MailboxRow(
         mailbox_id=MailboxId(mailbox_id), address=address, address_key=address.lower(),
@@ -94,7 +104,7 @@ async def keep_message(
 
     def work(tx: Tx) -> None:
         messages.add(tx, [row], [octets(queue_id)])
-        recipients.add(tx, list(given) or [recipient(queue_id, 0)])
+        add_recipients(tx, list(given) or [recipient(queue_id, 0)])
 
     await database.write(work)
     return row

@@ -151,7 +151,10 @@ async def test_held_names_only_the_claimed(database: Database) -> None:
 async def test_end_keeps_the_record_of_an_attempt(database: Database) -> None:
     await rows.keep_message(database, "q1")
     attempt_id = await rows.lease(database, "q1", ["q1-r0"], until=NOW)
-    record = {"id": attempt_id, "hop": "h:25", "step": "rcpt", "facts": "TLS", "lines": "C: EHLO"}
+    record = {
+        "attempt_id": attempt_id, "next_hop": "h:25", "phase": "rcpt", "tls": "TLS",
+        "transcript": "C: EHLO",
+    }  # fmt: skip
     await database.write(lambda tx: claims.end(tx, [record]))
 
     made = await database.read(lambda tx: claims.of_messages(tx, [QueueId("q1")]))

@@ -61,6 +61,7 @@ def notifier(world: World, wakeup: Wakeup | None = None, log: FakeLog | None = N
         section=DeliverySection(),
         wakeup=wakeup or Wakeup(),
         clock=world.clock,
+        metrics=world.metrics,
         log=log or FakeLog(),
         poll_s=WAIT_S,
     )
@@ -266,7 +267,7 @@ async def keep_spooled(world: World, queue_id: QueueId, owner: str, body: Spoole
 
     def work(tx: Tx) -> None:
         messages.add(tx, [row], [octets_row])
-        recipients.add(tx, [rows.recipient(queue_id, 0)])
+        rows.add_recipients(tx, [rows.recipient(queue_id, 0)])
 
     await world.database.write(work)
 

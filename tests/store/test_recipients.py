@@ -47,8 +47,9 @@ async def test_change_moves_only_the_recipients_it_names(
             tx,
             [
                 {
-                    "id": "q1-r0", "to": "queued", "tries": 3, "at": NOW, "code": 451,
-                    "status": "4.7.1", "why": "later", "delivered": None,
+                    "recipient_id": "q1-r0", "state": "queued", "attempts": 3, "due_at": NOW,
+                    "reply_code": 451, "reply_status": "4.7.1", "reason": "later",
+                    "delivered_at": None,
                 }
             ],
         )
