@@ -7,14 +7,16 @@
 | resubmitted  | no answer came, the client sent it again, both were taken | without a key         |
 
 A message goes in by SMTP or HTTP, with or without an idempotency key, under a number of its own
-that it carries in `X-Ledger`. The daemon gives each acceptance a Message-ID.
+that it carries in `X-Ledger`. The daemon gives each acceptance a Message-ID. What arrived is
+counted by a Tally, at once or, in long runs, as it comes.
 """
 
 from __future__ import annotations
 
 import http.client
 import smtplib
-from collections import Counter, defaultdict
+import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -53,10 +55,42 @@ class Verdict:
 
 
 @dataclass(slots=True)
+class Tally:
+    """The other side: copies by number and Message-ID, without their octets.
+
+    Most numbers arrive once, so `first` alone is kept for them.
+    """
+
+    first: dict[int, str] = field(default_factory=dict)
+    more: dict[int, Counter[str]] = field(default_factory=dict)
+    unknown: int = 0
+
+    def add(self, copies: Iterable[Copy]) -> None:
+        for copy in copies:
+            text, message_id = copy.field(FIELD), copy.field("Message-ID")
+            number = int(text) if text.isdigit() else -1
+            if number < 0:
+                self.unknown += 1
+            elif number not in self.first:
+                self.first[number] = message_id
+            else:
+                self.more.setdefault(number, Counter([self.first[number]]))[message_id] += 1
+
+
+@dataclass(slots=True)
 class Ledger:
     """The clients' side."""
 
     entries: list[Entry] = field(default_factory=list)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, text: str = "Hello") -> Entry:
+        """One more message, for the door whose turn it is."""
+        with self._one_at_a_time:
+            number = len(self.entries)
+            entry = Entry(number, DOORS[number % len(DOORS)], text)
+            self.entries.append(entry)
+        return entry
 
     def submit(
         self, gateway: Gateway, count: int, *, clients: int = 4, text: str = "Hello"
@@ -75,26 +109,31 @@ class Ledger:
 
     def compare(self, copies: Iterable[Copy]) -> Verdict:
         """Hold what arrived against what clients know."""
-        by_number: dict[int, Counter[str]] = defaultdict(Counter)
-        unknown = 0
-        for copy in copies:
-            number = copy.field(FIELD)
-            if number.isdigit() and int(number) < len(self.entries):
-                by_number[int(number)][copy.field("Message-ID")] += 1
-            else:
-                unknown += 1
-        several = [entry for entry in self.entries if len(by_number[entry.number]) > 1]
+        tally = Tally()
+        tally.add(copies)
+        return self.judge(tally)
+
+    def judge(self, tally: Tally) -> Verdict:
+        """Hold what was counted against what clients know."""
+        strange = sum(number >= len(self.entries) for number in tally.first)
+        several = [
+            self.entries[number]
+            for number, counter in sorted(tally.more.items())
+            if len(counter) > 1 and number < len(self.entries)
+        ]
         return Verdict(
-            lost=tuple(e.number for e in self.entries if e.is_acked and not by_number[e.number]),
+            lost=tuple(
+                e.number for e in self.entries if e.is_acked and e.number not in tally.first
+            ),
             duplicates={
                 message_id: count - 1
-                for counter in by_number.values()
+                for counter in tally.more.values()
                 for message_id, count in counter.items()
                 if count > 1
             },
             resubmitted=tuple(entry.number for entry in several if not entry.key),
             twice_by_key=tuple(entry.number for entry in several if entry.key),
-            unknown=unknown,
+            unknown=tally.unknown + strange,
         )
 
 
