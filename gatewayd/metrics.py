@@ -103,6 +103,9 @@ class Metrics:
         self.outbound_in_doubt = count(
             "outbound_in_doubt_total", "Recipients whose final dot was never answered."
         )
+        self.outbound_notices = count(
+            "outbound_notices_total", "Reports to submitters that were put into the queue."
+        )
         self.outbound_messages_unsigned = count(
             "outbound_messages_unsigned_total", "Messages sent without DKIM, for want of a key."
         )
@@ -207,6 +210,10 @@ class Metrics:
 
     def message_unsigned(self) -> None:
         self.outbound_messages_unsigned.inc()
+
+    def submitters_notified(self, reports: int) -> None:
+        """Count reports to submitters (NOTIFY) that were put into the queue."""
+        self.outbound_notices.inc(reports)
 
     def recipients_expired(self, recipients: int) -> None:
         """Count recipients whose tries or time are spent."""

@@ -60,6 +60,7 @@ class Kept:
     taken: Taken
     bounced: list[str] = field(default_factory=list)
     proved: int = 0
+    owed: int = 0
     is_early: bool = False
 
 
@@ -76,6 +77,7 @@ def keep(tx: Tx, reading: Reading, *, section: SuppressionSection, is_quiet: boo
     kept = book.unrecognised(reading.why) if reading.why else book.judge()
     book.write(is_quiet=is_quiet)
     kept.taken = replace(kept.taken, suppressed=book.suppress())
+    kept.owed = book.owed
     return kept
 
 
@@ -121,6 +123,11 @@ class _Book:
         if self._why is not None and not is_quiet:
             self._events.append(self._unrecognised_event(self._why))
         record.append(tx, self._events)
+
+    @property
+    def owed(self) -> int:
+        """Reports to submitters that were put into the outbox."""
+        return len(self._notices)
 
     def suppress(self) -> int:
         return suppress(self._tx, self._causes)

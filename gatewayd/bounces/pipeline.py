@@ -67,6 +67,7 @@ class Bounces:
         parse_octets: how much of a message is read, from its beginning.
         clock: for the hour of what is not recognised.
         metrics: what is counted.
+        on_owed: called when something was put into the outbox for submitters.
         executor: where messages are read; None for the loop's own.
     """
 
@@ -80,6 +81,7 @@ class Bounces:
         parse_octets: int,
         clock: Clock,
         metrics: Metrics,
+        on_owed: Callable[[], None],
         executor: Executor | None,
     ) -> None:
         self._database = database
@@ -88,6 +90,7 @@ class Bounces:
         self._parse_octets = parse_octets
         self._clock = clock
         self._metrics = metrics
+        self._on_owed = on_owed
         self._executor = executor
         self._told: dict[str, float] = {}
 
@@ -111,6 +114,8 @@ class Bounces:
             return Taken(kind=Kind.UNRECOGNISED, why=reading.why)
         kept = await self._database.write(lambda tx: self._keep(tx, reading))
         self._count(kept)
+        if kept.owed:
+            self._on_owed()
         if kept.is_early:
             raise Refused(
                 Code.REPORT_TOO_EARLY,

@@ -191,6 +191,13 @@ def kernel(
         metrics=metrics,
         on_accepted=accepted,
     )
+    queue = Queue(
+        database,
+        section=config.delivery,
+        suppression=config.suppression,
+        wakeup=wakeup,
+        metrics=metrics,
+    )
     return Kernel(
         config=config,
         clock=clock,
@@ -207,13 +214,7 @@ def kernel(
         keys=keyrings.rotating(config, database, key_users, clock),
         key_users=key_users,
         intake=intake,
-        queue=Queue(
-            database,
-            section=config.delivery,
-            suppression=config.suppression,
-            wakeup=wakeup,
-            metrics=metrics,
-        ),
+        queue=queue,
         inspector=Inspector(database, wakeup=wakeup),
         retention=Retention(database, spool, config.retention),
         reverse_paths=reverse_paths,
@@ -226,6 +227,7 @@ def kernel(
             parse_octets=config.bounces.parse_octets,
             clock=clock,
             metrics=metrics,
+            on_owed=queue.owed.notify,
             executor=None,
         ),
     )

@@ -31,7 +31,6 @@ from gatewayd.delivery.smtp.connection import Connector
 from gatewayd.delivery.smtp.pool import Pool
 from gatewayd.errors import StoreBroken
 from gatewayd.events.read import Events
-from gatewayd.events.wakeup import Wakeup
 from gatewayd.keys.verp import ReversePaths
 from gatewayd.metrics import Metrics
 from gatewayd.queue.notices import Notices
@@ -57,7 +56,7 @@ TLS_BUFFER_OCTETS = 16_384
 POLL_ALONE_S = 60.0  # nobody else writes this database: a wake-up is sure
 POLL_SHARED_S = 1.0
 
-NOTICES_S = 1.0  # a submitter that asked for a DSN can wait so long for it
+NOTICES_SHARED_S = 5.0  # so long a DSN waits that another node owed when it died
 BOUNCES = "bounces"
 MINUTES_OF_A_DAY = 1440
 
@@ -355,10 +354,11 @@ def _notifier(kernel: Kernel) -> Notifier:
         spool=kernel.spool,
         hostname=kernel.config.daemon.hostname,
         section=kernel.config.delivery,
-        wakeup=Wakeup(),
+        wakeup=kernel.queue.owed,
         clock=kernel.clock,
+        metrics=kernel.metrics,
         log=log.get_logger("gatewayd.delivery"),
-        poll_s=NOTICES_S,
+        poll_s=POLL_ALONE_S if kernel.dialect.has_single_node else NOTICES_SHARED_S,
     )
 
 

@@ -10,6 +10,9 @@
 | the message | RET=FULL, a recipient failed, at most 256 KiB, and the spool still has it  |
 | its header | otherwise                                                                  |
 
+Whoever puts something into the outbox wakes it, so that it looks seldom where nobody else writes
+the database; where other nodes do, it takes over what one that died has left.
+
 A report is signed as all mail of the mailbox is, by the mailbox's domain; its From is
 mailer-daemon of our host name, as a mail system's is.
 """
@@ -49,6 +52,14 @@ class NoticesPort(Protocol):
         ...
 
 
+class Metrics(Protocol):
+    """What is counted here."""
+
+    def submitters_notified(self, reports: int) -> None:
+        """So many reports were put into the queue."""
+        ...
+
+
 class Spool(Protocol):
     """Large bodies; `spool.directory.Spool`."""
 
@@ -75,7 +86,7 @@ class Notifier:
     """The service that tells submitters.
 
     Args:
-        wakeup: a nudge when something is owed; its own, nobody else waits for it.
+        wakeup: a nudge when something is owed; nobody else waits for it.
         poll_s: how long to trust in it.
     """
 
@@ -90,6 +101,7 @@ class Notifier:
         section: DeliverySection,
         wakeup: Wakeup,
         clock: Clock,
+        metrics: Metrics,
         log: Log,
         poll_s: float,
     ) -> None:
@@ -99,6 +111,7 @@ class Notifier:
         self._tried_for = dt.timedelta(seconds=section.retry.max_age_s)
         self._wakeup = wakeup
         self._clock = clock
+        self._metrics = metrics
         self._log = log
         self._poll_s = poll_s
         self._is_draining = False
@@ -130,6 +143,7 @@ class Notifier:
             return PAUSE_S
         self._is_store_away = False
         if sent:
+            self._metrics.submitters_notified(sent)
             self._log.info("submitters_notified", reports=sent)
             return 0.0
         # What is due and was not sent is another node's, or was dropped.

@@ -2,7 +2,8 @@
 
 | step    | transaction | what                                                                   |
 |---------|-------------|------------------------------------------------------------------------|
-| `due`   | a look      | the oldest notices, grouped by message, with what a report is made of  |
+| `due`   | a look      | whether anything is owed; if nothing is, this is all                   |
+|         | one for all | the oldest notices, grouped by message, with what a report is made of  |
 | compose | -           | `delivery/notify.py`                                                   |
 | `send`  | one for all | the reports into the queue, recipient.notified, the notices out        |
 
@@ -92,7 +93,11 @@ class Notices:
 
     async def due(self) -> list[DueReport]:
         """What is owed, the oldest first; what nobody can be told is dropped."""
-        return await self._database.write(_due)
+        while await self._database.read(notices.is_any):
+            found, dropped = await self._database.write(_due)
+            if found or not dropped:  # neither: another node has them
+                return found
+        return []
 
     async def send(self, reports: Sequence[Report]) -> int:
         """Put reports into the queue; durable when this returns.
@@ -106,13 +111,15 @@ class Notices:
         return sent
 
 
-def _due(tx: Tx) -> list[DueReport]:
+def _due(tx: Tx) -> tuple[list[DueReport], int]:
+    """What can be told, and how many notices were dropped."""
     groups = _grouped(notices.take(tx, TAKEN))
     rows = messages.by_ids(tx, groups) if groups else {}
     octets = messages.octets_by_ids(tx, rows) if rows else {}
     owners = mailboxes.by_ids(tx, {row.mailbox_id for row in rows.values()}) if rows else {}
     owed = recipients.of_messages(tx, rows) if rows else {}
     found: list[DueReport] = []
+    dropped: list[str] = []
     for queue_id, group in groups.items():
         row = rows.get(queue_id)
         owner = owners.get(row.mailbox_id) if row is not None else None
@@ -120,10 +127,11 @@ def _due(tx: Tx) -> list[DueReport]:
         told = [(one, by_id[one.recipient_id]) for one in group if one.recipient_id in by_id]
         # Never in answer to a null reverse-path, so never about a report (RFC 5321 6.1).
         if row is None or owner is None or not row.reverse_path or len(told) < len(group):
-            notices.remove(tx, [one.notice_id for one in group])
+            dropped += [one.notice_id for one in group]
             continue
         found.append(_report(row, octets[queue_id], Address.parse(owner.address), told))
-    return found
+    notices.remove(tx, dropped)
+    return found, len(dropped)
 
 
 def _grouped(rows: Sequence[NoticeRow]) -> dict[QueueId, list[NoticeRow]]:

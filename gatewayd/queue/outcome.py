@@ -76,10 +76,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What a set of outcomes adds to the metrics."""
+    """What a set of outcomes adds to the metrics; owed: reports to submitters, in the outbox."""
 
     expired: int
     suppressed: int
+    owed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +206,7 @@ class _Changes:
         return Counted(
             expired=sum(event.type is EventType.RECIPIENT_EXPIRED for event in self._events),
             suppressed=suppress(tx, self._causes),
+            owed=len(self._notices),
         )
 
     def _judge(self, owed: Owed, outcome: Outcome, chance: float) -> Settled:

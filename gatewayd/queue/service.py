@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from gatewayd import failpoints
 from gatewayd.config.delivery import DeliverySection
@@ -50,6 +50,8 @@ class Queue:
 
     A claim is durable before anything is sent, the marker before the final dot, the outcome before
     the next work (X1 in docs/reliability.md).
+
+    owed: a nudge when an outcome has put a report to a submitter into the outbox.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class Queue:
             suppression=suppression,
         )
         self._wakeup = wakeup
+        self.owed: Final = Wakeup()
         self._metrics = metrics
         self._markers: SetWriter[Claim, None] = SetWriter(database, self._mark)
-        self._outcomes: SetWriter[Settlement, None] = SetWriter(database, self._settle)
+        self._outcomes: SetWriter[Settlement, bool] = SetWriter(database, self._settle)
 
     async def lanes(self) -> dict[MailboxId, dt.datetime]:
         """Whose mail is queued, and when the first of it is due.
@@ -105,8 +108,11 @@ class Queue:
         Raises:
             LeaseLost: the recipients were taken back meanwhile; nothing was changed.
         """
-        await self._outcomes.put(Settlement(claim=one, outcomes=outcomes, attempt=attempt))
+        settlement = Settlement(claim=one, outcomes=outcomes, attempt=attempt)
+        owes = await self._outcomes.put(settlement)
         failpoints.reach("after_outcome")
+        if owes:
+            self.owed.notify()
         if any(isinstance(each, Deferred | Released | InDoubt) for each in outcomes.values()):
             self._wakeup.notify()
 
@@ -128,6 +134,7 @@ class Queue:
             )
             self._metrics.recipients_in_doubt(in_doubt)
             self._wakeup.notify()
+            self.owed.notify()  # what was in doubt may have expired
 
     async def recover(self, *, all_leases: bool) -> tuple[int, int]:
         """Take back expired leases, or all of them when no other worker can live.
@@ -150,6 +157,7 @@ class Queue:
         self._metrics.recipients_in_doubt(in_doubt)
         if released or in_doubt:
             self._wakeup.notify()
+            self.owed.notify()
         return released, in_doubt
 
     async def requeue_in_doubt(self) -> int:
@@ -169,8 +177,10 @@ class Queue:
         claims.mark(tx, ours)
         return [None if id_ in ours else LeaseLost(id_) for id_ in ids]
 
-    def _settle(self, tx: Tx, set_: Sequence[Settlement]) -> list[LeaseLost | None]:
+    def _settle(self, tx: Tx, set_: Sequence[Settlement]) -> list[LeaseLost | bool]:
+        """Whether the set owes submitters a report, for each member that was ours."""
         results, counted = outcome.settle(tx, set_, terms=self._terms)
         self._metrics.recipients_expired(counted.expired)
         self._metrics.addresses_suppressed(counted.suppressed)
-        return results
+        owes = counted.owed > 0
+        return [owes if lost is None else lost for lost in results]

@@ -38,6 +38,7 @@ class NoticeRow:
 
 _INSERT = insert(notices)
 _OLDEST = lock_to_claim(select(*notices.c).order_by(notices.c.notice_id).limit(bindparam("count")))
+_ANY = select(notices.c.notice_id).order_by(notices.c.notice_id).limit(1)
 _WAITING = select(notices.c.notice_id).where(
     notices.c.notice_id.in_(bindparam("ids", expanding=True))
 )
@@ -47,6 +48,11 @@ _REMOVE = delete(notices).where(notices.c.notice_id.in_(bindparam("ids", expandi
 def add(tx: Tx, rows: Sequence[NoticeRow]) -> None:
     if rows:
         tx.execute(_INSERT, [asdict(row) for row in rows])
+
+
+def is_any(tx: Tx) -> bool:
+    """Whether anything is owed, to us or to another node; locks nothing."""
+    return tx.execute(_ANY).first() is not None
 
 
 def take(tx: Tx, limit: int) -> list[NoticeRow]:

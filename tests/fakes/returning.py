@@ -59,6 +59,7 @@ class Returning:
             parse_octets=2_097_152,
             clock=clock,
             metrics=self.world.metrics,
+            on_owed=self.world.queue.owed.notify,
             executor=None,
         )
 
