@@ -116,7 +116,7 @@ async def _ask(session: Session, challenge: bytes) -> bytes:
     session.say(b"334 %b\r\n" % base64.b64encode(challenge))
     line = await session.line(auth.LINE_OCTETS)
     if not line.endswith(b"\r\n"):
-        raise NotBase64
+        raise Goodbye(replies.BARE_LINE_END)
     if len(line) > auth.LINE_OCTETS:
         raise Rejected(500, "5.5.6", f"a line of AUTH has at most {auth.LINE_OCTETS} octets")
     response = line[:-2]

@@ -264,13 +264,17 @@ class Session:
         verb, _, rest = line.rstrip(b"\r\n").partition(b" ")
         name = verb.upper()
         command = self._verbs.get(name)
+        if command is None and (not self.helo or name in _OTHER_PROTOCOLS):
+            raise Goodbye(replies.NOT_SMTP)
+        if not line.endswith(b"\r\n"):
+            # Whoever wrote it meant one line up to CRLF, so what follows is no command of theirs
+            # (RFC 5321 2.3.8).
+            raise Goodbye(replies.BARE_LINE_END)
         if command is None:
-            if not self.helo or name in _OTHER_PROTOCOLS:
-                raise Goodbye(replies.NOT_SMTP)
             self.say_wrong(replies.UNKNOWN_COMMAND)
         elif len(line) > LINE_OCTETS.get(name, COMMAND_OCTETS):
             self.say_wrong(replies.LINE_TOO_LONG)
-        elif not line.endswith(b"\r\n") or line.endswith(b"\r\r\n"):
+        elif line.endswith(b"\r\r\n"):
             self.say_wrong(replies.BARE_LINE_END)
         elif _CONTROL(rest) is not None:
             self.say_wrong(replies.CONTROL_CHARACTER)
@@ -315,12 +319,16 @@ class Session:
     async def _drop_line(self, deadline: float) -> None:
         """Read to the end of a line that is too long, then refuse it."""
         wire = self.wire
-        dropped = 0
-        while wire.next_line() is None:
-            dropped += len(wire.take(_DROPPED_OCTETS))
+        dropped, last = 0, b""
+        while (end := wire.next_line()) is None:
+            block = wire.take(_DROPPED_OCTETS)
+            last = block or last
+            dropped += len(block)
             if dropped > _DROPPED_OCTETS:
                 raise Goodbye(replies.TOO_MANY_ERRORS)
             await wire.more(deadline, idle=True)
+        if not (last[-1:] + end).endswith(b"\r\n"):
+            raise Goodbye(replies.BARE_LINE_END)
         raise Rejected(500, "5.5.2", "line too long: 512 octets for a command, 12288 for AUTH")
 
     def _command_deadline(self) -> float:

@@ -1,6 +1,7 @@
 """Attacker: SMTP as octets over one socket, for what no client library would send.
 
-A source address of its own (127.0.0.0/8) keeps one attacker's connections from being another's.
+And what a target must do and hold afterwards. A source address of its own (127.0.0.0/8) keeps one
+attacker's connections from being another's.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ import base64
 import contextlib
 import re
 import socket
+import sqlite3
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tests.peers.target import Target
+
 HOME = "127.0.0.1"
+MAILBOX = "agent@sender.test"
 WITHIN_S = 60.0
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}").match
 
@@ -122,6 +127,17 @@ class Attacker:
         secret = base64.b64encode(f"\0{user}\0{token}".encode())
         return self.ask(b"AUTH PLAIN " + secret)
 
+    def begin(self, to: str = "ann@rcpt.test", *, by: str = MAILBOX) -> None:
+        """Open a transaction that waits for its message."""
+        answers = self.ask_all(f"MAIL FROM:<{by}>", f"RCPT TO:<{to}>", "DATA")
+        assert [answer.code for answer in answers] == [250, 250, 354], answers
+
+    def hand_in(self, octets: bytes, to: str = "ann@rcpt.test", *, by: str = MAILBOX) -> Reply:
+        """A whole transaction: what is answered to the message, which ends with CRLF."""
+        self.begin(to, by=by)
+        self.send(octets + b".\r\n")
+        return self.read()
+
     def close(self) -> None:
         self._socket.close()
 
@@ -155,3 +171,36 @@ def trusting() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def logged_in(attacked: Target, door: str = "plain", *, source: str = HOME) -> Attacker:
+    """A connection that may send mail; door: plain, or submissions."""
+    tls = trusting() if door == "submissions" else None
+    client = Attacker(getattr(attacked.gateway.ports, door), source=source, tls=tls)
+    client.hello()
+    assert client.log_in(MAILBOX, attacked.gateway.token).code == 235
+    return client
+
+
+def assert_goes_on(attacked: Target) -> None:
+    """It takes a plain message by SMTP and delivers it, and nothing broke inside."""
+    subject = attacked.mark()
+    with logged_in(attacked) as client:
+        answer = client.hand_in(f"Subject: {subject}\r\n\r\nHello\r\n".encode())
+        assert answer.both == (250, "2.0.0")
+    attacked.copy(subject)
+    assert attacked.faults() == []
+
+
+def stored(attacked: Target, query: str, *values: str) -> list[tuple[str | int | None, ...]]:
+    """What the daemon's database holds."""
+    file = f"file:{attacked.gateway.state_dir / 'gatewayd.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(file, uri=True, timeout=WITHIN_S)) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def count(attacked: Target, query: str, *values: str) -> int:
+    """A number that the daemon's database holds."""
+    ((number,),) = stored(attacked, query, *values)
+    assert isinstance(number, int)
+    return number

@@ -246,12 +246,34 @@ async def test_idle_commands_are_forgiven_by_a_message() -> None:
     assert len(host.intake.accepted) == 40
 
 
-async def test_command_with_a_bare_line_end_or_control_character_is_refused() -> None:
-    """A command ends with CRLF (RFC 5321 2.3.8)."""
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        (f"MAIL FROM:<{MAILBOX}>", b"RCPT TO:<a@example.net"),
+        (f"MAIL FROM:<{MAILBOX}>", b"NONSENSE"),
+        (f"MAIL FROM:<{MAILBOX}>", b"RCPT TO:<" + b"a" * 3000),
+        ("AUTH PLAIN", b""),
+        ("AUTH PLAIN", b"a" * 13_000),
+    ],
+    ids=["path", "nonsense", "long", "response", "long response"],
+)
+async def test_what_follows_a_bare_lf_is_no_command(first: str, line: bytes) -> None:
+    """Its sender meant one line: nothing of it is obeyed, and the session ends (RFC 5321 2.3.8)."""
     async with submission_host() as host, connect(host.address) as client:
         await client.hello()
-        client.send(b"NOOP\n")
+        if not first.startswith("AUTH"):
+            await client.log_in(MAILBOX, TOKEN)
+        assert (await client.ask(first)).code in {250, 334}
+        client.send(line + b"\nRCPT TO:<b@example.net>\r\n")
+
         assert str(await client.read())[:9] == "500 5.5.2"
+        assert await client.is_closed()
+
+
+async def test_command_with_a_bare_cr_or_control_character_is_refused() -> None:
+    """Nothing of it ends a line, so the session goes on."""
+    async with submission_host() as host, connect(host.address) as client:
+        await client.hello()
         client.send(b"NOOP a\rb\r\n")
         assert str(await client.read())[:9] == "501 5.5.2"
         client.send(b"NOOP a\x00b\r\n")
