@@ -16,21 +16,23 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, LiteralString, Self
+
+import psycopg
 
 from tests.fakes.smtp_sink import Copy, SmtpSink
 from tests.peers.gateway import Gateway
 from tests.peers.ledger import Ledger, Verdict, send
+from tests.peers.postgres import PostgresServer
 
 AGAIN_S = 0.1  # between two tries of one message
 LARGE = "x" * 76 + "\r\n"
 LARGE_LINES = 900  # more than 64 KiB: the body is a file of the spool
-LARGE_EACH = 50
 LOG_OCTETS = 32 << 20
 EARLY = 0.25
 
@@ -50,12 +52,14 @@ class Traffic:
 
     Args:
         rate: messages a second of all clients together.
+        large_each: one in so many has a body that is a file of the spool; 0 for none.
     """
 
     gateways: Sequence[Gateway]
     ledger: Ledger
     rate: float
     clients: int = 6
+    large_each: int = 50
     _ending: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _pool: ThreadPoolExecutor = field(init=False, repr=False)
     _running: list[Future[None]] = field(default_factory=list, init=False, repr=False)
@@ -89,7 +93,8 @@ class Traffic:
             self._hand_in(index)
 
     def _hand_in(self, index: int) -> None:
-        is_large = len(self.ledger.entries) % LARGE_EACH == LARGE_EACH - 1
+        each = self.large_each
+        is_large = each > 0 and len(self.ledger.entries) % each == each - 1
         entry = self.ledger.add(LARGE * LARGE_LINES if is_large else "Hello")
         while True:
             entry.tries += 1
@@ -107,6 +112,7 @@ class Killer:
 
     Args:
         most_s: that it lives after it was ready, or was started.
+        environment: of each start.
 
     Attributes:
         ready_s: how long each start took until the daemon was ready.
@@ -115,6 +121,7 @@ class Killer:
     gateway: Gateway
     chance: random.Random
     most_s: float = 0.8
+    environment: Mapping[str, str] = field(default_factory=dict)
     kills: int = field(default=0, init=False)
     ready_s: list[float] = field(default_factory=list, init=False)
 
@@ -123,14 +130,14 @@ class Killer:
         if self.gateway.log_file.exists() and self.gateway.log_file.stat().st_size > LOG_OCTETS:
             self.gateway.log_file.write_bytes(b"")
         began = time.monotonic()
-        self.gateway.start()
+        self.gateway.start(environment=self.environment)
         self.ready_s.append(time.monotonic() - began)
 
     def strike(self) -> None:
         """Kill the daemon, which is ready, in a while; afterwards it is ready again."""
         self._kill_in_a_while()
         while self.chance.random() < EARLY:
-            self.gateway.start(is_awaited=False)
+            self.gateway.start(environment=self.environment, is_awaited=False)
             self._kill_in_a_while()
         self.start()
 
@@ -148,33 +155,46 @@ def wait_s(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def in_doubt(gateway: Gateway) -> Counter[str]:
-    """How often each Message-ID was in doubt, by the event log."""
-    query = (
-        "SELECT message_id, count(*) FROM events JOIN messages USING (queue_id)"
-        " WHERE type = 'recipient.in_doubt' GROUP BY message_id"
-    )
-    return Counter(dict(select(gateway, query)))
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the daemon's own database says."""
+
+    gateway: Gateway
+    server: PostgresServer | None = None
+
+    def in_doubt(self) -> Counter[str]:
+        """How often each Message-ID was in doubt, by the event log."""
+        query = (
+            "SELECT message_id, count(*) FROM events JOIN messages USING (queue_id)"
+            " WHERE type = 'recipient.in_doubt' GROUP BY message_id"
+        )
+        return Counter(dict(self.select(query)))
+
+    def is_drained(self) -> bool:
+        """Whether every recipient is delivered."""
+        owed = "SELECT 1 FROM recipients WHERE state != 'delivered' LIMIT 1"
+        return not self.select(owed)
+
+    def select(self, query: LiteralString) -> list[Any]:
+        if self.server is not None:
+            with psycopg.connect(self.server.url) as client:
+                return client.execute(query).fetchall()
+        file = f"file:{self.gateway.state_dir / 'gatewayd.db'}?mode=ro"
+        with closing(sqlite3.connect(file, uri=True, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
 
 
-def is_drained(gateway: Gateway) -> bool:
-    """Whether every recipient is delivered."""
-    return not select(gateway, "SELECT 1 FROM recipients WHERE state != 'delivered' LIMIT 1")
-
-
-def select(gateway: Gateway, query: str) -> list[Any]:
-    """Rows of the daemon's own SQLite database."""
-    file = f"file:{gateway.state_dir / 'gatewayd.db'}?mode=ro"
-    with closing(sqlite3.connect(file, uri=True, timeout=30)) as connection:
-        return connection.execute(query).fetchall()
-
-
-def assert_reconciled(verdict: Verdict, doubts: Counter[str]) -> None:
-    """Lost: none. Twice: each Message-ID no more often than it was in doubt."""
-    beyond = {
+def beyond_doubt(verdict: Verdict, doubts: Counter[str]) -> dict[str, tuple[int, int]]:
+    """Message-IDs that came twice more often than they were in doubt: both numbers."""
+    return {
         message_id: (copies, doubts[message_id])
         for message_id, copies in verdict.duplicates.items()
         if copies > doubts[message_id]
     }
+
+
+def assert_reconciled(verdict: Verdict, doubts: Counter[str]) -> None:
+    """Lost: none. Twice: each Message-ID no more often than it was in doubt."""
+    beyond = beyond_doubt(verdict, doubts)
 
     assert (verdict.lost, verdict.twice_by_key, verdict.unknown, beyond) == ((), (), 0, {})

@@ -19,12 +19,10 @@ from tests.peers.gateway import Gateway
 from tests.peers.ledger import Ledger, Tally
 from tests.peers.traffic import (
     Arrivals,
+    Books,
     Killer,
     Traffic,
     assert_reconciled,
-    in_doubt,
-    is_drained,
-    select,
 )
 from tests.peers.waiting import eventually
 
@@ -57,10 +55,11 @@ def test_random_kills_lose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
                 killer.strike()
                 tally.add(sink.take())
         ledger.resubmit(gateway)
-        eventually(lambda: is_drained(gateway), within_s=ROUND_S, what=gateway.tail)
+        books = Books(gateway)
+        eventually(books.is_drained, within_s=ROUND_S, what=gateway.tail)
         assert gateway.stop() == 0, gateway.tail()
         tally.add(sink.take())
-        verdict, doubts = ledger.judge(tally), in_doubt(gateway)
+        verdict, doubts = ledger.judge(tally), books.in_doubt()
 
         with capsys.disabled():
             sys.stdout.write(
@@ -71,7 +70,7 @@ def test_random_kills_lose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
             )
         assert_reconciled(verdict, doubts)
         assert len(ledger.entries) > KILLS
-        assert select(gateway, "PRAGMA integrity_check") == [("ok",)]
+        assert books.select("PRAGMA integrity_check") == [("ok",)]
 
 
 def _spread(seconds: list[float]) -> str:
