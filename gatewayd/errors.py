@@ -80,6 +80,7 @@ class Code(enum.Enum):
     # Operators and readers of resources
     NOT_FOUND = ("not_found", "5.1.0")
     CONFLICT = ("conflict", "5.5.1")
+    SUPPRESSION_PROTECTED = ("suppression_protected", "5.7.1")
     VALIDATION_FAILED = ("validation_failed", "5.5.4")
 
     def __init__(self, word: str, status: str) -> None:

@@ -76,7 +76,9 @@ TABLE: Final[Mapping[Code, tuple[int, str]]] = MappingProxyType(
     }
 )
 # Refusals of operators' and readers' requests, which have no SMTP.
-NEVER_IN_SMTP: Final = frozenset({Code.NOT_FOUND, Code.CONFLICT, Code.VALIDATION_FAILED})
+NEVER_IN_SMTP: Final = frozenset(
+    {Code.NOT_FOUND, Code.CONFLICT, Code.SUPPRESSION_PROTECTED, Code.VALIDATION_FAILED}
+)
 LOGIN_LAPSED: Final = frozenset(
     {Code.TOKEN_MISSING, Code.TOKEN_INVALID, Code.TOKEN_EXPIRED, Code.TOKEN_REVOKED}
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select
 
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
+from gatewayd.store.dialect import lock_to_change
 from gatewayd.store.schema import suppressions
 
 ALL: Final = "*"  # the scope that holds for every mailbox
@@ -36,14 +37,17 @@ _FIND = select(*suppressions.c).where(
     suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
     _LIVE,
 )
+_LOCKED = lock_to_change(
+    select(*suppressions.c)
+    .where(
+        suppressions.c.scope == bindparam("of"),
+        suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
+    )
+    .order_by(suppressions.c.address_key)
+)
 _ANY = select(suppressions.c.scope).where(_LIVE).limit(1)
 _REMOVE = delete(suppressions).where(
     suppressions.c.scope == bindparam("of"), suppressions.c.address_key == bindparam("key")
-)
-_SEEN = (
-    update(suppressions)
-    .where(suppressions.c.scope == bindparam("of"), suppressions.c.address_key == bindparam("key"))
-    .values(last_seen_at=bindparam("now"))
 )
 
 
@@ -85,7 +89,38 @@ def put(tx: Tx, row: SuppressionRow) -> None:
     )
 
 
-def put_all(tx: Tx, rows: Sequence[SuppressionRow]) -> None:
+def add_new(tx: Tx, rows: Collection[SuppressionRow]) -> set[tuple[str, str]]:
+    """Add rows, no two of them with the same scope and key; (scope, key) of those added.
+
+    The others are there, and stay as they are until `locked` is asked: of two nodes that add the
+    same, one waits for the other here, and finds it then.
+    """
+    if not rows:
+        return set()
+    statement = tx.insert(suppressions).on_conflict_do_nothing(
+        index_elements=["scope", "address_key"]
+    )
+    added = tx.execute(
+        statement.returning(suppressions.c.scope, suppressions.c.address_key),
+        [asdict(row) for row in _in_order(rows)],
+    )
+    return {(row.scope, row.address_key) for row in added}
+
+
+def locked(tx: Tx, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], SuppressionRow]:
+    """The rows with these (scope, key), over or not, kept from others in this transaction."""
+    found: dict[tuple[str, str], SuppressionRow] = {}
+    by_scope: dict[str, list[str]] = {}
+    for scope, key in sorted(wanted):
+        by_scope.setdefault(scope, []).append(key)
+    for scope, keys in by_scope.items():
+        for some in chunks(keys):
+            for row in tx.execute(_LOCKED, {"of": scope, "keys": some}):
+                found[row.scope, row.address_key] = SuppressionRow(**row._mapping)
+    return found
+
+
+def put_all(tx: Tx, rows: Collection[SuppressionRow]) -> None:
     """As `put`, for rows of which no two have the same scope and key."""
     if not rows:
         return
@@ -101,15 +136,8 @@ def put_all(tx: Tx, rows: Sequence[SuppressionRow]) -> None:
                 "expires_at": new.expires_at,
             },
         ),
-        [asdict(row) for row in rows],
+        [asdict(row) for row in _in_order(rows)],
     )
-
-
-def seen(tx: Tx, pairs: Collection[tuple[str, str]]) -> None:
-    """Note that rows with this (scope, key) had cause to be there again."""
-    if pairs:
-        values = [{"of": scope, "key": key, "now": tx.now} for scope, key in sorted(pairs)]
-        tx.execute(_SEEN, values)
 
 
 def remove(tx: Tx, *, scope: str, key: str) -> bool:
@@ -133,3 +161,8 @@ def in_order(
         )
     rows = tx.execute(query.limit(limit))
     return [SuppressionRow(**row._mapping) for row in rows]
+
+
+def _in_order(rows: Collection[SuppressionRow]) -> list[SuppressionRow]:
+    """As every statement takes rows, so that two nodes never wait for each other."""
+    return sorted(rows, key=lambda row: (row.scope, row.address_key))

@@ -11,9 +11,9 @@ from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
 from gatewayd.ids import MailboxId
 from gatewayd.mail.address import Address, AddressSyntaxError
-from gatewayd.store import suppressions
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.suppressions import ALL, SuppressionRow
+from gatewayd.suppression.keeping import keep
 from gatewayd.suppression.key import key
 
 
@@ -32,7 +32,7 @@ class NewRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """How many rows were new, and how many were there and got the new reason and end."""
+    """How many addresses were new, and how many were there: with what is stronger or longer."""
 
     added: int
     changed: int
@@ -53,11 +53,11 @@ class Importer:
         wanted = _by_key(rows)
 
         def work(tx: Tx) -> Imported:
-            there = suppressions.find(tx, wanted)
-            suppressions.put_all(tx, [_row(at, new, tx.now) for at, new in wanted.items()])
-            added = {at: new for at, new in wanted.items() if at not in there}
-            record.append(tx, [_event(new) for new in added.values()])
-            return Imported(added=len(added), changed=len(wanted) - len(added))
+            kept = keep(tx, [_row(at, new, tx.now) for at, new in wanted.items()])
+            both = list(zip(wanted.values(), kept, strict=True))
+            record.append(tx, [_event(new) for new, each in both if each.is_news])
+            added = sum(each.is_added for each in kept)
+            return Imported(added=added, changed=len(kept) - added)
 
         return await self._database.write(work)
 

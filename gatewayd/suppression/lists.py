@@ -1,4 +1,4 @@
-"""Suppressions: add, remove, list, test."""
+"""Suppressions: add, remove, take back, list, test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from gatewayd.mail.address import Address, AddressSyntaxError
 from gatewayd.store import suppressions
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.suppressions import ALL, SuppressionRow
+from gatewayd.suppression import rules
+from gatewayd.suppression.keeping import keep
 from gatewayd.suppression.key import key
-from gatewayd.suppression.rules import Why
+from gatewayd.suppression.rules import Strength, Why
 
 FRESH_S = 1.0  # how long "there is none" is believed
 
@@ -39,30 +41,17 @@ class Cause:
 
 
 def suppress(tx: Tx, causes: Sequence[Cause]) -> int:
-    """Suppress recipients, each for its mailbox, with the events; how many are new on the list.
+    """Suppress recipients, each for its mailbox, with the events; how often the list was changed.
 
-    One that is on it already stays as it is, an operator's own words too, and was seen again; but
-    the cause that holds longer wins.
+    One that is on it already was seen again; its words stay, an operator's own too, unless the
+    cause is stronger or holds longer (`rules.py`).
     """
     if not causes:
         return 0
-    there = suppressions.find(tx, [(one.mailbox_id, key(one.address)) for one in causes])
-    rows: dict[tuple[str, str], SuppressionRow] = {}
-    seen: set[tuple[str, str]] = set()
-    events: list[Event] = []
-    for one in causes:
-        at = (one.mailbox_id, key(one.address))
-        before = rows.get(at) or there.get(at)
-        if before is not None and not _holds_longer(one, before):
-            seen.add(at)
-            continue
-        rows[at] = _row(one, at, tx.now)
-        if before is None:
-            events.append(_caused(one))
-    suppressions.put_all(tx, list(rows.values()))
-    suppressions.seen(tx, seen)
-    record.append(tx, events)
-    return len(events)
+    kept = keep(tx, [_row(one, tx.now) for one in causes])
+    news = [_caused(one) for one, each in zip(causes, kept, strict=True) if each.is_news]
+    record.append(tx, news)
+    return len(news)
 
 
 class Suppressions:
@@ -84,6 +73,9 @@ class Suppressions:
     ) -> SuppressionRow:
         """Write to this address no more.
 
+        Returns:
+            The row as it stands now: what is there already may be stronger, or hold longer.
+
         Raises:
             Refused: validation_failed, for an address that is none.
         """
@@ -94,28 +86,43 @@ class Suppressions:
                 scope=scope, address_key=key(parsed), address=str(parsed), reason=reason,
                 source=source, first_seen_at=tx.now, last_seen_at=tx.now, expires_at=expires_at,
             )  # fmt: skip
-            suppressions.put(tx, row)
-            told = {"address": row.address, "reason": reason, "source": source, "scope": scope}
-            record.append(tx, [_event(EventType.SUPPRESSION_ADDED, scope, told)])
-            return row
+            (kept,) = keep(tx, [row])
+            if kept.is_news:
+                told = {"address": row.address, "reason": reason, "source": source, "scope": scope}
+                record.append(tx, [_event(EventType.SUPPRESSION_ADDED, scope, told)])
+            return kept.row
 
         row = await self._database.write(work)
         self._empty.clear()
         return row
 
     async def remove(self, address: str, *, scope: str) -> None:
-        """Let mail go to this address again.
+        """Let mail go to this address again, whoever put it on the list: for operators.
 
         Raises:
             Refused: not_found when it was not on the list in this scope.
         """
         parsed = _parse(address)
+        await self._database.write(lambda tx: _remove(tx, parsed, scope))
+
+    async def take_back(self, address: str, *, scope: str) -> None:
+        """Let mail go to this address again, if an agent put it on the list: for agents.
+
+        Raises:
+            Refused: not_found as for `remove`; suppression_protected for what others have said.
+        """
+        parsed = _parse(address)
+        at = (scope, key(parsed))
 
         def work(tx: Tx) -> None:
-            if not suppressions.remove(tx, scope=scope, key=key(parsed)):
-                raise Refused(Code.NOT_FOUND, f"{parsed} is not suppressed in this scope")
-            told = {"address": str(parsed), "scope": scope}
-            record.append(tx, [_event(EventType.SUPPRESSION_REMOVED, scope, told)])
+            row = suppressions.locked(tx, [at]).get(at)
+            if row is not None and rules.strength(row) > Strength.ASKED:
+                raise Refused(
+                    Code.SUPPRESSION_PROTECTED,
+                    f"{parsed} is suppressed as {row.reason}, which an agent cannot take back; "
+                    f"an operator can: gatewayd suppressions remove {parsed} --mailbox MAILBOX",
+                )
+            _remove(tx, parsed, scope)
 
         await self._database.write(work)
 
@@ -156,17 +163,11 @@ class Suppressions:
         return bool(found)
 
 
-def _holds_longer(cause: Cause, row: SuppressionRow) -> bool:
-    if row.expires_at is None:
-        return False
-    return cause.expires_at is None or cause.expires_at > row.expires_at
-
-
-def _row(cause: Cause, at: tuple[str, str], now: dt.datetime) -> SuppressionRow:
-    scope, address_key = at
+def _row(cause: Cause, now: dt.datetime) -> SuppressionRow:
     return SuppressionRow(
-        scope=scope, address_key=address_key, address=str(cause.address), reason=cause.why.value,
-        source=cause.source, first_seen_at=now, last_seen_at=now, expires_at=cause.expires_at,
+        scope=cause.mailbox_id, address_key=key(cause.address), address=str(cause.address),
+        reason=cause.why.value, source=cause.source, first_seen_at=now, last_seen_at=now,
+        expires_at=cause.expires_at,
     )  # fmt: skip
 
 
@@ -183,6 +184,13 @@ def _caused(cause: Cause) -> Event:
             "scope": cause.mailbox_id,
         },
     )
+
+
+def _remove(tx: Tx, parsed: Address, scope: str) -> None:
+    if not suppressions.remove(tx, scope=scope, key=key(parsed)):
+        raise Refused(Code.NOT_FOUND, f"{parsed} is not suppressed in this scope")
+    told = {"address": str(parsed), "scope": scope}
+    record.append(tx, [_event(EventType.SUPPRESSION_REMOVED, scope, told)])
 
 
 def _parse(address: str) -> Address:

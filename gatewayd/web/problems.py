@@ -83,6 +83,7 @@ TABLE: Final[Mapping[Code, Row]] = {
     # Operators and readers of resources
     Code.NOT_FOUND: Row(404, "Not found"),
     Code.CONFLICT: Row(409, "Not possible in this state"),
+    Code.SUPPRESSION_PROTECTED: Row(403, "An operator's to remove"),
     Code.VALIDATION_FAILED: Row(422, "The request is not valid"),
 }
 

@@ -20,6 +20,7 @@ from gatewayd.policy.submission import Accepted, AcceptedRecipient, QuotaState, 
 from gatewayd.queue.states import State
 from gatewayd.store.events import EventRow
 from gatewayd.store.suppressions import SuppressionRow
+from gatewayd.suppression import rules
 from gatewayd.suppression.reading import SuppressionFilter
 from gatewayd.tokens.claims import Principal, Scope
 from gatewayd.web.api.queries import MessageFilter
@@ -327,9 +328,13 @@ class FakeSuppressions:
         self.rows[scope, key] = row
         return row
 
-    async def remove(self, address: str, *, scope: str) -> None:
-        if self.rows.pop((scope, self._key(address)), None) is None:
+    async def take_back(self, address: str, *, scope: str) -> None:
+        at = (scope, self._key(address))
+        if at not in self.rows:
             raise Refused(Code.NOT_FOUND, "It is not suppressed.")
+        if rules.strength(self.rows[at]) > rules.Strength.ASKED:
+            raise Refused(Code.SUPPRESSION_PROTECTED, "It is an operator's to remove.")
+        del self.rows[at]
 
     async def test(self, address: str, *, scope: str) -> SuppressionRow | None:
         key = self._key(address)

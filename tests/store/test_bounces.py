@@ -515,7 +515,9 @@ async def test_suppression_lasts_as_the_section_says(world: World) -> None:
     await returning.complain(arf(original))
     (row,) = await world.suppressions.list(scope=None, after=None, limit=10)
     assert (row.reason, row.expires_at) == ("complaint", None)
-    assert (await returning.words(queue_id)).count("suppression.added") == 1
+    told = [one for one in await returning.told(queue_id) if one.type == "suppression.added"]
+    assert [one.data["reason"] for one in told] == ["hard_bounce", "complaint"]
+    assert returning.counted("bounce_suppressions_total") == 2
 
 
 async def test_words_of_an_operator_stay(returning: Returning) -> None:

@@ -45,6 +45,7 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "idempotency.forget": lambda tx: idempotency.forget(tx, [(M, "k")]),
     "idempotency.remove_expired": idempotency.remove_expired,
     "suppressions.find": lambda tx: suppressions.find(tx, [("m", "a@x"), ("m", "b@x")]),
+    "suppressions.locked": lambda tx: suppressions.locked(tx, [("m", "a@x"), ("n", "b@x")]),
     "suppressions.are_any": lambda tx: suppressions.are_any(tx, "m"),
     "quotas.take": lambda tx: quotas.take(tx, [(T, "hour", NOW)]),
     "quotas.put": lambda tx: quotas.put(tx, {(T, "hour", NOW): 1}),
@@ -90,7 +91,6 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "returns.complain": lambda tx: returns.complain(tx, [R]),
     "notices.waiting": lambda tx: notices.waiting(tx, ["n"]),
     "notices.remove": lambda tx: notices.remove(tx, ["n"]),
-    "suppressions.seen": lambda tx: suppressions.seen(tx, [("m", "a@x")]),
 }
 # A scan of what the statement itself has made, or of a partial index of open things, is no harm.
 HARMLESS = re.compile(

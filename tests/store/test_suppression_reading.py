@@ -110,6 +110,41 @@ async def test_import_tells_of_what_is_new_only(world: World) -> None:
     ]
 
 
+async def test_import_weakens_nothing(world: World) -> None:
+    """A file's line does not shorten a stronger cause; a stronger one in it counts, and is told."""
+    importer = Importer(world.database)
+    await importer.take(
+        [
+            new("a@example.net", reason="unsubscribed", source="page"),
+            new("b@example.net", reason="hard_bounce", source="smtp", expires_at=NOW + HOUR),
+        ]
+    )
+
+    done = await importer.take(
+        [
+            new("a@example.net", reason="imported", expires_at=NOW + HOUR),
+            new("b@example.net", reason="complaint", source="fbl"),
+        ]
+    )
+
+    assert done == Imported(added=0, changed=2)
+    rows = await world.suppressions.list(scope="m1", after=None, limit=9)
+    assert [(row.reason, row.source, row.expires_at) for row in rows] == [
+        ("unsubscribed", "page", None), ("complaint", "fbl", None),
+    ]  # fmt: skip
+    told = await world.database.read(lambda tx: events.after(tx, 0, limit=99))
+    assert [one.data["reason"] for one in told] == ["unsubscribed", "hard_bounce", "complaint"]
+
+
+async def test_import_over_what_has_ended_is_new(world: World) -> None:
+    importer = Importer(world.database)
+    await importer.take([new(BOB, reason="complaint", expires_at=NOW - HOUR)])
+
+    assert await importer.take([new(BOB)]) == Imported(added=1, changed=0)
+    (row,) = await world.suppressions.list(scope="m1", after=None, limit=9)
+    assert (row.reason, row.expires_at) == ("r", None)
+
+
 async def test_import_with_an_address_that_is_none_takes_nothing(world: World) -> None:
     with pytest.raises(Refused) as caught:
         await Importer(world.database).take([new(BOB), new("nobody"), new("a@b@c")])

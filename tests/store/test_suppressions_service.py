@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -10,10 +11,13 @@ from gatewayd.errors import Code, Refused
 from gatewayd.mail.address import Address
 from gatewayd.store import events
 from gatewayd.store.suppressions import ALL
+from gatewayd.suppression.rules import AGENT
 from tests.fakes.clock import NOW
 from tests.fakes.world import World
 
 BOB = "bob@example.net"
+HOUR = dt.timedelta(hours=1)
+CAUSES = ["unsubscribed", "complaint", "hard_bounce"]
 
 
 async def test_suppressed_for_one_mailbox_or_for_all(world: World) -> None:
@@ -98,3 +102,79 @@ async def test_list_in_pages(world: World) -> None:
     )
 
     assert [row.address for row in (*page, *rest)] == [f"{n}@x.example" for n in "abc"]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_words_of_an_agent_undo_no_cause(world: World, cause: str) -> None:
+    """Not by a short suppression over it, and not by taking it back; and no event says they did."""
+    await world.suppressions.add(BOB, scope="m1", reason=cause, source="smtp")
+    told = await world.database.read(lambda tx: events.after(tx, 0, limit=99))
+    world.clock.advance(seconds=60)
+
+    row = await world.suppressions.add(
+        BOB, scope="m1", reason="for a moment", source=AGENT, expires_at=NOW + HOUR
+    )
+    with pytest.raises(Refused) as caught:
+        await world.suppressions.take_back(BOB, scope="m1")
+
+    assert caught.value.kind is Code.SUPPRESSION_PROTECTED
+    assert f"gatewayd suppressions remove {BOB} --mailbox" in caught.value.public
+    assert row == await world.suppressions.test(BOB, scope="m1")
+    assert (row.reason, row.source, row.expires_at) == (cause, "smtp", None)
+    assert (row.first_seen_at, row.last_seen_at) == (NOW, world.clock.now())
+    assert await world.database.read(lambda tx: events.after(tx, 0, limit=99)) == told
+
+
+async def test_agent_corrects_and_takes_back_its_own_words(world: World) -> None:
+    for reason, ends in (("asked", None), ("asked, for an hour", NOW + HOUR)):
+        await world.suppressions.add(BOB, scope="m1", reason=reason, source=AGENT, expires_at=ends)
+    (row,) = await world.suppressions.list(scope="m1", after=None, limit=9)
+    await world.suppressions.take_back(BOB, scope="m1")
+
+    assert (row.reason, row.expires_at) == ("asked, for an hour", NOW + HOUR)
+    assert await world.suppressions.test(BOB, scope="m1") is None
+    with pytest.raises(Refused) as caught:
+        await world.suppressions.take_back(BOB, scope="m1")
+    assert caught.value.kind is Code.NOT_FOUND
+    told = await world.database.read(lambda tx: events.after(tx, 0, limit=99))
+    assert [one.type for one in told] == [
+        "suppression.added", "suppression.added", "suppression.removed",
+    ]  # fmt: skip
+
+
+async def test_agent_cannot_take_back_what_an_operator_said(world: World) -> None:
+    await world.suppressions.add(BOB, scope="m1", reason="asked by phone", source="operator")
+
+    with pytest.raises(Refused) as caught:
+        await world.suppressions.take_back(BOB, scope="m1")
+
+    assert caught.value.kind is Code.SUPPRESSION_PROTECTED
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_operator_removes_any(world: World, cause: str) -> None:
+    await world.suppressions.add(BOB, scope="m1", reason=cause, source="smtp")
+    await world.suppressions.remove(BOB, scope="m1")
+
+    assert await world.suppressions.test(BOB, scope="m1") is None
+
+
+async def test_strongest_stays_whoever_comes_first(world: World) -> None:
+    """Two nodes say many things of few addresses at the same moment; none is lost or weakened."""
+    nodes = [world.suppressions, world.second().suppressions]
+    said = [("asked", AGENT, HOUR), ("hard_bounce", "smtp", 9 * HOUR), ("complaint", "arf", HOUR)]
+    await asyncio.gather(
+        *(
+            nodes[(number + turn) % 2].add(
+                f"{number}@example.net", scope="m1", reason=reason, source=source,
+                expires_at=NOW + lasts,
+            )
+            for number in range(10)
+            for turn, (reason, source, lasts) in enumerate(said[number % 3 :] + said[: number % 3])
+        )
+    )  # fmt: skip
+
+    rows = await world.suppressions.list(scope=None, after=None, limit=99)
+    assert [(row.reason, row.source, row.expires_at) for row in rows] == [
+        ("complaint", "arf", NOW + 9 * HOUR)
+    ] * 10

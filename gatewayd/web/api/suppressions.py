@@ -6,10 +6,12 @@
 | GET /suppressions/test         | suppressions:read  | whether mail would be refused now, and why |
 | GET /suppressions/{address}    | suppressions:read  | the entry; 404 when there is none          |
 | POST /suppressions             | suppressions:write | 201: no mail goes there from now on        |
-| DELETE /suppressions/{address} | suppressions:write | 204: mail may go there again               |
+| DELETE /suppressions/{address} | suppressions:write | 204: mail may go there again; 403 when     |
+|                                |                    | others than an agent said it should not    |
 
 What holds for every mailbox is an operator's: it is not listed and cannot be removed here, but
-`test` tells of it, as the refusal of a message would.
+`test` tells of it, as the refusal of a message would. What a bounce, a complaint, an unsubscription
+or an operator put on the mailbox's own list is shown, and stays: `suppression/rules.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.responses import Response
 
 from gatewayd.suppression.reading import SuppressionFilter
+from gatewayd.suppression.rules import AGENT
 from gatewayd.tokens.claims import Scope
 from gatewayd.web import body, openapi, paging, validation
 from gatewayd.web.api import views
@@ -30,7 +33,6 @@ from gatewayd.web.api.answer import JSON, json_response, principal
 from gatewayd.web.api.queries import INSTANT, AddressQuery, SuppressionQuery
 from gatewayd.web.auth import Gate
 
-SOURCE: Final = "api"
 ALL: Final = "*"
 
 
@@ -93,11 +95,11 @@ class Suppressions(Protocol):
         source: str,
         expires_at: dt.datetime | None = None,
     ) -> Row:
-        """Write there no more; raises Refused(VALIDATION_FAILED)."""
+        """Write there no more; the row as it stands. Raises Refused(VALIDATION_FAILED)."""
         ...
 
-    async def remove(self, address: str, *, scope: str) -> None:
-        """Let mail go there again; raises Refused(NOT_FOUND)."""
+    async def take_back(self, address: str, *, scope: str) -> None:
+        """Let mail go there again; raises Refused(NOT_FOUND, SUPPRESSION_PROTECTED)."""
         ...
 
     async def test(self, address: str, *, scope: str) -> Row | None:
@@ -196,7 +198,7 @@ class SuppressionsApi:
         return json_response(view, 200)
 
     async def add(self, request: Request) -> Response:
-        """Write to an address no more; one that is there gets the new reason and end."""
+        """Write to an address no more; what is there is never weakened by it."""
         body.require_media_type(request.scope, JSON)
         document = body.parse_json(await request.body())
         try:
@@ -207,7 +209,7 @@ class SuppressionsApi:
             new.address,
             scope=principal(request).mailbox_id,
             reason=new.reason,
-            source=SOURCE,
+            source=AGENT,
             expires_at=new.expires_at,
         )
         return json_response(views.SuppressionView.model_validate(row), 201)
@@ -232,8 +234,8 @@ class SuppressionsApi:
         return json_response(views.SuppressionView.model_validate(row), 200)
 
     async def remove(self, request: Request, address: InPath) -> Response:
-        """Let mail of the mailbox go to an address again."""
-        await self._suppressions.remove(address, scope=principal(request).mailbox_id)
+        """Let mail of the mailbox go to an address again, if an agent put it on the list."""
+        await self._suppressions.take_back(address, scope=principal(request).mailbox_id)
         return Response(status_code=204)
 
     async def _may_read(self, request: Request) -> None:

@@ -74,6 +74,24 @@ async def test_operators_entry_is_told_of_and_not_shown(
     assert len(api.suppressions.rows) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "source"),
+    [("unsubscribed", "page"), ("complaint", "arf"), ("hard_bounce", "dsn"), ("x", "operator")],
+)
+async def test_what_others_said_is_shown_and_stays(
+    api: FakeApi, client: httpx2.AsyncClient, reason: str, source: str
+) -> None:
+    """The problem says who can remove it, and how."""
+    await api.suppressions.add(BOB, scope=MAILBOX_ID, reason=reason, source=source)
+    shown = (await client.get(f"{API}/{BOB}")).json()
+    refused = await client.delete(f"{API}/{BOB}")
+
+    assert (shown["reason"], shown["source"]) == (reason, source)
+    assert (refused.status_code, refused.json()["code"]) == (403, "suppression_protected")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert len(api.suppressions.rows) == 1
+
+
 async def test_list_in_pages_and_by_reason(api: FakeApi, client: httpx2.AsyncClient) -> None:
     """By address, each once; UTF-8 ones too."""
     addresses = sorted(["a@example.net", "b@example.net", "jos\u00e9@example.net", "z@example.net"])
