@@ -5,10 +5,16 @@
 | taken                     | is deleted, or moved to `processed`                                |
 | rejected: no report of    | is moved to `Rejected-Bounces`, which is made when it is missing   |
 | ours                      |                                                                    |
-| to be shown again later   | stays where it is                                                  |
+| to be shown again later   | stays where it is, and does not count against the limit of a run   |
+| refused, by us or by the  | stays where it is, and is told; the run goes on                    |
+| server                    |                                                                    |
 
 One message at a time: read, judged, put away; so a run that breaks off is gone on with by the next.
 A message that was taken, and could not be put away, is taken again: that changes nothing.
+
+A server without UIDPLUS can only expunge all that is marked as deleted, what another program has
+marked too (RFC 4315 2.1). There a message is marked, and stays until somebody expunges the folder;
+what is marked is not looked at again.
 
 It is the one file that knows aioimaplib, which is licensed GPL-3.0-only and hence an extra of its
 own: nothing but `bounces poll-once` imports this file. The library has no STARTTLS and knows no
@@ -84,20 +90,35 @@ class Account:
             raise _invalid("a message cannot be put away into the folder that it is read from")
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A message that stays because somebody refused it."""
+
+    name: str
+    why: str
+
+
 @dataclass(slots=True)
 class Polled:
-    """How many messages had which fate."""
+    """How many messages had which fate, and which were refused."""
 
     taken: int = 0
     rejected: int = 0
     later: int = 0
+    refused: list[Left] = field(default_factory=list)
+
+    @property
+    def counted(self) -> int:
+        """Messages that count against the limit: those that the next run does not find again."""
+        return self.taken + self.rejected + len(self.refused)
 
 
 async def poll(account: Account, judge: Callable[[RawFile], Awaitable[Fate]]) -> Polled:
     """Show the messages of a folder to `judge`, the oldest first, and put each away.
 
     Raises:
-        Refused: unavailable, with the step that failed; what was put away before stays so.
+        Refused: unavailable, with the step that failed; what was put away before stays so. Or as
+            `judge` raised it, if it is not about the message (enhanced status 4.y.z).
         GatewayError: as `judge` raised it; the message stays where it is.
     """
     session = _Session(account)
@@ -105,11 +126,17 @@ async def poll(account: Account, judge: Callable[[RawFile], Awaitable[Fate]]) ->
     try:
         await session.open()
         for uid in await session.waiting():
-            octets = await session.read(uid)
-            if octets is None:
-                continue  # another program was faster
-            fate = await judge(RawFile(f"{account.folder}:{uid}", octets))
-            await session.put_away(uid, fate)
+            if polled.counted >= account.most_messages:
+                break
+            name = f"{account.folder}:{uid}"
+            try:
+                fate = await _one(session, uid, name, judge)
+            except Refused as refused:
+                is_temporary = refused.status.startswith("4")
+                if is_temporary and not isinstance(refused, _SaidNo):
+                    raise
+                polled.refused.append(Left(name, refused.public))
+                continue
             match fate:
                 case Fate.TAKEN:
                     polled.taken += 1
@@ -117,9 +144,27 @@ async def poll(account: Account, judge: Callable[[RawFile], Awaitable[Fate]]) ->
                     polled.rejected += 1
                 case Fate.LATER:
                     polled.later += 1
+                case None:
+                    pass
     finally:
         await session.close()
     return polled
+
+
+async def _one(
+    session: _Session, uid: str, name: str, judge: Callable[[RawFile], Awaitable[Fate]]
+) -> Fate | None:
+    """Read, judge and put away one message; None when another program was faster."""
+    octets = await session.read(uid)
+    if octets is None:
+        return None
+    fate = await judge(RawFile(name, octets))
+    await session.put_away(uid, fate)
+    return fate
+
+
+class _SaidNo(Refused):
+    """The server would not do one thing; the session is well."""
 
 
 class _Session:
@@ -154,7 +199,7 @@ class _Session:
         """The UIDs of what is there, the oldest first."""
         found = await self._ok("search", self._client.uid_search("UNDELETED", charset=None))
         uids = [word for line in found.lines[:-1] for word in bytes(line).split() if word.isdigit()]
-        return [str(uid) for uid in sorted(map(int, uids))[: self._account.most_messages]]
+        return [str(uid) for uid in sorted(map(int, uids))]
 
     async def read(self, uid: str) -> bytes | None:
         """The beginning of a message; None when it is not there any more."""
@@ -211,23 +256,23 @@ class _Session:
             await self._delete(uid)
 
     async def _delete(self, uid: str) -> None:
+        """Mark it and, where no other can be meant, remove it."""
         client = self._client
         await self._ok("delete", client.uid("store", uid, "+FLAGS.SILENT", _DELETED))
-        if client.has_capability("UIDPLUS"):  # this message and no other (RFC 4315 2.1)
+        if client.has_capability("UIDPLUS"):
             await self._ok("expunge", client.uid("expunge", uid))
-        else:
-            await self._ok("expunge", client.expunge())
 
     async def _ok(self, step: str, doing: Awaitable[Any]) -> Any:  # noqa: ANN401 - aioimaplib's
         """A reply of OK.
 
         Raises:
-            Refused: unavailable.
+            Refused: unavailable; _SaidNo when there was a reply.
         """
         response = await self._step(step, doing)
         if response.result != "OK":
             said = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
-            raise self._failed(step, f"the server said {response.result} {said}"[:300])
+            why = f"the server said {response.result} {said}"[:300]
+            raise _SaidNo(Code.UNAVAILABLE, self._failed(step, why).public)
         return response
 
     async def _step(self, step: str, doing: Awaitable[Any]) -> Any:  # noqa: ANN401 - as above

@@ -3,7 +3,7 @@
 | exit | when                                                                            |
 |------|---------------------------------------------------------------------------------|
 | 0    | every message that could be read was judged, whatever it is                     |
-| 65   | none of the files could be read                                                 |
+| 65   | none of the files could be read; a message of the folder was refused, and stays |
 | 69   | a path is not there; the IMAP server cannot be reached, or refuses              |
 | 75   | of a report the outcome is not known yet, or the store is busy: run it again    |
 """
@@ -122,7 +122,15 @@ def poll_once(
 
     polled = call(config, take)
     counted = {"taken": polled.taken, "rejected": polled.rejected, "later": polled.later}
-    show_facts(counted, as_json=json)
+    for left in polled.refused:
+        note(f"gatewayd: {left.name} was refused, and stays: {left.why}")
+    if json:
+        refused = [{"message": left.name, "why": left.why} for left in polled.refused]
+        show_json({**counted, "refused": refused})
+    else:
+        show_facts({**counted, "refused": len(polled.refused)}, as_json=False)
+    if polled.refused:
+        return EX_DATAERR
     return EX_TEMPFAIL if polled.later else 0
 
 

@@ -33,11 +33,13 @@ class ImapServer:
 
     capabilities: beside IMAP4rev1.
     hangs_up_at, is_silent_at: a command, such as `UID FETCH`.
+    refuses: a command and a UID to which it says NO.
     """
 
     capabilities: tuple[str, ...] = ("UIDPLUS", "MOVE")
     hangs_up_at: str = ""
     is_silent_at: str = ""
+    refuses: tuple[str, int] = ("", 0)
     folders: dict[str, dict[int, Mail]] = field(default_factory=lambda: {"INBOX": {}})
     commands: list[str] = field(default_factory=list)
     port: int = 0
@@ -51,8 +53,9 @@ class ImapServer:
         return self._uid
 
     def held(self, folder: str) -> list[bytes]:
-        """What is in a folder, in its order."""
-        return [mail.octets for mail in self.folders.get(folder, {}).values()]
+        """What is in a folder and not marked as deleted, in its order."""
+        mails = self.folders.get(folder, {}).values()
+        return [mail.octets for mail in mails if not mail.is_deleted]
 
     @asynccontextmanager
     async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[ImapServer]:
@@ -85,7 +88,11 @@ class ImapServer:
             return False
         if name == self.is_silent_at:
             return True
-        untagged, said = self._answer(name, words[size:])
+        command, uid = self.refuses
+        if (name, words[size:][:1]) == (command, [b"%d" % uid]):
+            untagged, said = list[bytes](), "NO not this one"
+        else:
+            untagged, said = self._answer(name, words[size:])
         writer.write(b"".join(b"* %b\r\n" % one for one in untagged))
         writer.write(b"%b %b\r\n" % (tag, said.encode()))
         await writer.drain()

@@ -13,13 +13,13 @@ import pytest
 
 from gatewayd.bounces import poll as polling
 from gatewayd.bounces.ingest import RawFile
-from gatewayd.bounces.poll import Account, Fate, Polled, poll
+from gatewayd.bounces.poll import Account, Fate, Left, Polled, poll
 from gatewayd.cli.main import main
 from gatewayd.clock import SystemClock
 from gatewayd.config import load
 from gatewayd.daemon.tools import DatabaseTools
 from gatewayd.errors import Code, Refused, StoreUnavailable
-from tests.fakes.imap_server import PASSWORD, USER, ImapServer
+from tests.fakes.imap_server import PASSWORD, USER, ImapServer, Mail
 from tests.fakes.returning import dsn, group
 from tests.fakes.submission_host import authority, server_context
 from tests.peers.command import config_text
@@ -70,6 +70,77 @@ async def test_each_message_goes_where_its_fate_says(capabilities: tuple[str, ..
     assert [one.name for one in seen] == ["INBOX:1", "INBOX:2", "INBOX:3"]
     assert server.held("INBOX") == [b"later\r\n\r\nA1 OK\r\n"]
     assert server.held(_REJECTED) == [b"rejected (1 FETCH (\r\n"]
+
+
+@pytest.mark.parametrize(("capabilities", "left"), [(("UIDPLUS",), [7]), ((), [1, 2, 7])])
+async def test_what_others_have_marked_is_not_expunged(
+    capabilities: tuple[str, ...], left: list[int]
+) -> None:
+    """Without UIDPLUS nothing is: EXPUNGE takes all that is marked (RFC 4315 2.1)."""
+    server = _filled(capabilities)
+    server.folders["INBOX"][7] = Mail(b"another program's", is_deleted=True)
+    async with server.running():
+        await poll(_account(server), _judge([]))
+        again = await poll(_account(server), _judge([]))
+
+    assert again == Polled(later=1)
+    assert sorted(uid for uid, one in server.folders["INBOX"].items() if one.is_deleted) == left
+
+
+@pytest.mark.parametrize("kind", [Code.MESSAGE_TOO_LARGE, Code.VALIDATION_FAILED])
+async def test_message_that_we_refuse_is_passed_over(kind: Code) -> None:
+    """It stays and is told; those behind it are read."""
+    server = _filled()
+    judge = _judge([])
+
+    async def refusing(one: RawFile) -> Fate:
+        if one.name == "INBOX:1":
+            raise Refused(kind, "not this one")
+        return await judge(one)
+
+    async with server.running():
+        polled = await poll(_account(server), refusing)
+
+    assert polled == Polled(rejected=1, later=1, refused=[Left("INBOX:1", "not this one")])
+    assert server.held("INBOX")[0].startswith(b"taken")
+
+
+async def test_refusal_that_is_about_no_message_ends_the_run() -> None:
+    """A daemon that is overloaded refuses the next one too."""
+    server = _filled()
+
+    async def judge(one: RawFile) -> Fate:
+        raise Refused(Code.UNAVAILABLE, one.name)
+
+    async with server.running():
+        with pytest.raises(Refused, match="INBOX:1"):
+            await poll(_account(server), judge)
+
+
+@pytest.mark.parametrize("command", ["UID FETCH", "UID STORE", "UID EXPUNGE"])
+async def test_message_that_the_server_refuses_is_passed_over(command: str) -> None:
+    """To give it, or to let it go."""
+    server = _filled()
+    server.refuses = (command, 1)
+    async with server.running():
+        polled = await poll(_account(server), _judge([]))
+
+    (left,) = polled.refused
+    assert (polled.taken, polled.rejected, polled.later) == (0, 1, 1)
+    assert left.name == "INBOX:1"
+    assert "NO not this one" in left.why
+
+
+async def test_messages_for_later_do_not_fill_a_run() -> None:
+    """They are the oldest, and would be read again and again, and nothing else."""
+    server = ImapServer()
+    for octets in (b"later 1", b"later 2", b"later 3", b"taken 4", b"taken 5"):
+        server.put(octets)
+    async with server.running():
+        polled = await poll(replace(_account(server), most_messages=1), _judge([]))
+
+    assert polled == Polled(later=3, taken=1)
+    assert server.held("INBOX")[-1] == b"taken 5"
 
 
 async def test_processed_ones_are_kept_where_the_operator_says() -> None:
@@ -224,5 +295,33 @@ async def test_command_reads_the_folder_into_the_pipeline(
         code = await asyncio.to_thread(main, ["bounces", "poll-once", *words])
 
     assert code == 0
-    assert json.loads(capsys.readouterr().out) == {"taken": 0, "rejected": 1, "later": 0}
+    expected = {"taken": 0, "rejected": 1, "later": 0, "refused": []}
+    assert expected == json.loads(capsys.readouterr().out)
     assert server.held(_REJECTED) == [dsn(group())]
+
+
+@pytest.mark.slow
+async def test_command_names_what_was_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It exits 65, so that the timer's unit shows it; the others were taken care of."""
+    config_file, password_file = tmp_path / "gatewayd.toml", tmp_path / "password"
+    config_file.write_text(config_text(tmp_path))
+    DatabaseTools(load.load(config_file), SystemClock()).init()
+    password_file.write_text(PASSWORD)
+    password_file.chmod(0o600)
+    server = ImapServer(refuses=("UID FETCH", 1))
+    for _ in range(2):
+        server.put(dsn(group()))
+    words = ["--host", "127.0.0.1", "--tls", "none-on-loopback", "--user", USER]
+    words += ["--password-file", str(password_file), "-c", str(config_file)]
+    async with server.running():
+        words += ["--port", str(server.port)]
+        code = await asyncio.to_thread(main, ["bounces", "poll-once", *words])
+
+    said = capsys.readouterr()
+    assert code == 65
+    assert "INBOX:1 was refused, and stays:" in said.err
+    assert "NO not this one" in said.err
+    assert "refused   1" in said.out
+    assert len(server.held(_REJECTED)) == 1
