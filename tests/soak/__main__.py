@@ -2,7 +2,8 @@
 
 Clients hand in messages by SMTP and HTTP at a steady rate, next hop is a sink of this process, all
 mail is signed. Beside that, as asked for: SIGKILL at random moments, a wall clock that is set half
-a day ahead and back (a key is believed for one), PostgreSQL that crashes. At the end both sides of the ledger are compared.
+a day ahead and back (a key is believed for one), PostgreSQL that crashes. At the end both sides of
+the ledger are compared.
 
 | promise                                                          | broken: exit 1 when           |
 |------------------------------------------------------------------|-------------------------------|
