@@ -1,7 +1,7 @@
 """What a client may cost: octets of a body, and requests in a minute.
 
-A body is refused by Content-Length, else counted as it comes. A compressed one is refused: what it
-unpacks to cannot be known from its size.
+A body is refused by Content-Length, else counted as it comes. A compressed one is refused, by
+whichever of two fields says so: what it unpacks to cannot be known from its size.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _refusal(self, scope: Scope) -> Exception | None:
+        transfer = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+        if transfer and [value.strip().lower() for value in transfer] != [b"chunked"]:
+            # A coding below the chunks, or chunks in chunks (RFC 9112 6.1, 7.1).
+            return HttpRefused(
+                HttpFault.REQUEST_MALFORMED, "The one Transfer-Encoding known here is chunked."
+            )
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > self._octets):
                 return self._too_large()

@@ -63,6 +63,12 @@ class Target:
         with Wire(self.control_socket) as wire:
             return wire.ask(request(method, path, body=octets), method)
 
+    def resident(self) -> int:
+        """Octets of memory that the process has."""
+        assert self.gateway.process is not None
+        text = Path(f"/proc/{self.gateway.process.pid}/status").read_text()
+        return 1024 * int(text.partition("VmRSS:")[2].split()[0])
+
     def mark(self) -> str:
         """A subject that no other message has."""
         return f"mark-{next(self._numbers)}."
@@ -99,8 +105,11 @@ def _is_fault(line: str) -> bool:
 
 
 @contextlib.contextmanager
-def target(directory: Path, **settings: Any) -> Iterator[Target]:  # noqa: ANN401 - of Gateway
-    """One that runs until the end, which is an orderly one."""
+def target(directory: Path, *, http: str = "", **settings: Any) -> Iterator[Target]:  # noqa: ANN401 - of Gateway
+    """One that runs until the end, which is an orderly one.
+
+    http: more lines of `[http]`.
+    """
     with (
         SmtpSink() as sink,
         Gateway(
@@ -109,6 +118,8 @@ def target(directory: Path, **settings: Any) -> Iterator[Target]:  # noqa: ANN40
             **settings,
         ) as gateway,
     ):
+        text = gateway.config_file.read_text()
+        gateway.config_file.write_text(text.replace("[http]\n", f"[http]\n{http}\n"))
         gateway.prepare()
         issued = gateway.operate(_issue)
         gateway.start()

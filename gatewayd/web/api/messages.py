@@ -38,6 +38,7 @@ from gatewayd.web.api.submissions import Draft, Intake
 from gatewayd.web.auth import Gate
 
 RAW: Final = "message/rfc822"
+LARGE_OCTETS: Final = 65_536  # a body that may take seconds to validate: not on the loop
 _WINDOWS_S: Final = {"hour": 3600, "day": 86400}
 
 _log = log.get_logger(__name__)
@@ -129,7 +130,7 @@ class MessagesApi:
     async def send(self, request: Request) -> Response:
         """Send one message from the mailbox of the token."""
         document, octets_ = await self._json(request)
-        message = _read_message(document)
+        message = await _read_message(document, len(octets_))
         draft = submissions.from_fields(
             message,
             document,
@@ -157,7 +158,7 @@ class MessagesApi:
 
     async def batch(self, request: Request) -> Response:
         """Send up to 100 messages; each is accepted or refused by itself."""
-        document, _ = await self._json(request)
+        document, octets_ = await self._json(request)
         try:
             messages = SendBatch.model_validate(document).messages
         except ValidationError as error:
@@ -170,7 +171,7 @@ class MessagesApi:
         batch_key = idempotency.key(request.scope)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._accept_item(request, index, item, batch_key))
+                group.create_task(self._accept_item(request, index, item, batch_key, len(octets_)))
                 for index, item in enumerate(messages)
             ]
         answers = [task.result() for task in tasks]
@@ -214,11 +215,15 @@ class MessagesApi:
         return body.parse_json(content), content
 
     async def _accept_item(
-        self, request: Request, index: int, item: object, batch_key: str | None
+        self, request: Request, index: int, item: object, batch_key: str | None, size_octets: int
     ) -> Accepted | Exception:
-        """One message of a batch. A failure is a value here, so that it stops no other."""
+        """One message of a batch. A failure is a value here, so that it stops no other.
+
+        size_octets: of the whole batch.
+        """
         try:
-            draft = self._item(request, index, item, batch_key)
+            message = await _read_message(item, size_octets, "messages", index)
+            draft = self._item(request, index, message, item, batch_key)
             return await draft.hand_to(self._intake)
         except GatewayError as error:
             return error
@@ -227,7 +232,9 @@ class MessagesApi:
             return error
 
     @staticmethod
-    def _item(request: Request, index: int, item: object, batch_key: str | None) -> Draft:
+    def _item(
+        request: Request, index: int, message: SendMessage, item: object, batch_key: str | None
+    ) -> Draft:
         options = Options()
         if batch_key is not None:
             canonical = json.dumps(item, sort_keys=True, separators=(",", ":")).encode()
@@ -235,7 +242,6 @@ class MessagesApi:
                 idempotency_key=idempotency.item_key(batch_key, index),
                 fingerprint=idempotency.fingerprint(request.scope, canonical),
             )
-        message = _read_message(item, "messages", index)
         assert isinstance(item, dict)  # noqa: S101 - or the model had refused it
         return submissions.from_fields(
             message,
@@ -247,7 +253,14 @@ class MessagesApi:
         )
 
 
-def _read_message(document: object, *place: str | int) -> SendMessage:
+async def _read_message(document: object, size_octets: int, *place: str | int) -> SendMessage:
+    """The message that a document is; `size_octets` of the body that it stood in."""
+    if size_octets > LARGE_OCTETS:
+        return await asyncio.to_thread(_validated, document, *place)
+    return _validated(document, *place)
+
+
+def _validated(document: object, *place: str | int) -> SendMessage:
     try:
         return SendMessage.model_validate(document)
     except ValidationError as error:

@@ -31,6 +31,8 @@ from gatewayd.mail import mailbox_list
 from gatewayd.mail.address import Address, AddressSyntaxError
 from gatewayd.mail.mailbox_list import HeaderSyntaxError, Mailbox
 
+MOST_ENTRIES: Final = 10_000  # each is parsed before policy can count them
+
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _TOKEN: Final = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"  # noqa: S105 - token of RFC 2045 5.1
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*")'
@@ -269,6 +271,16 @@ class SendMessage(Shape):
     def mailboxes(self, field: Literal["to", "cc", "bcc"]) -> tuple[Mailbox, ...]:
         """Whom a field names; validation has made Mailboxes of what was sent."""
         return tuple(cast("list[Mailbox]", getattr(self, field) or ()))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_no_more_than_can_be_read(cls, document: object) -> object:
+        if isinstance(document, dict):
+            lists = (document.get(field) for field in ("to", "cc", "bcc"))
+            if sum(len(each) for each in lists if isinstance(each, list)) > MOST_ENTRIES:
+                detail = f"more than {MOST_ENTRIES} entries in to, cc and bcc"
+                raise _wrong(Code.TOO_MANY_RECIPIENTS, detail, at="to")
+        return document
 
     @model_validator(mode="after")
     def _has_what_a_message_needs(self) -> Self:

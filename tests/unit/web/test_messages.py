@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from gatewayd import ids
 from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import Code, Refused, StoreFull, StoreUnavailable
 from gatewayd.mail.message import RawMessage
+from gatewayd.web.api import messages
+from gatewayd.web.api.models import SendMessage
 from gatewayd.web.api.queries import MessageFilter
 from gatewayd.web.app import create_api_app
 from tests.fakes.http_api import NOW, FakeApi, StoredMessage, StoredRecipient
@@ -67,6 +70,33 @@ async def test_send_answers_202_with_ids(api: FakeApi, client: httpx2.AsyncClien
         ("ann@example.com", "queued")
     ]
     assert len(api.intake.submissions) == 1
+
+
+@pytest.mark.parametrize("path", ["send", "batch"])
+async def test_a_large_body_is_validated_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A MiB of JSON can be written so that it takes seconds; others are served meanwhile."""
+    threads: list[threading.Thread] = []
+    validated = messages._validated
+
+    def noting(*given: Any) -> SendMessage:  # noqa: ANN401 - what it is given
+        threads.append(threading.current_thread())
+        return validated(*given)
+
+    monkeypatch.setattr(messages, "_validated", noting)
+    app = create_api_app(FakeApi(limits=LimitsSection()).parts)
+    headers = {"Authorization": "Bearer good"}
+    small, large = HELLO, {**HELLO, "text": "a" * messages.LARGE_OCTETS}
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://127.0.0.1", headers=headers
+    ) as client:
+        for message in (small, large):
+            body = message if path == "send" else {"messages": [message]}
+            assert (await client.post(f"{API}/messages/{path}", json=body)).status_code == 202
+
+    here = threading.current_thread()
+    assert [each is here for each in threads] == [True, False]
 
 
 async def test_send_hands_over_tags_metadata_and_trace(

@@ -60,6 +60,8 @@ def test_an_address_is_written_in_any_of_three_ways(value: object, mailbox: Mail
     [
         (message(to="ann"), "/to", "recipient_invalid"),
         (message(to=["ann@example.com", "ann"]), "/to/1", "recipient_invalid"),
+        (message(to='"a\r\nBcc: x" <ann@example.com>'), "/to", "recipient_invalid"),
+        (message(to=["x"] * 9_999, cc=["x"] * 2), "/to", "too_many_recipients"),
         (message(cc=["a@b.example, c@d.example"]), "/cc/0", "recipient_invalid"),
         (message(cc=["A <a@b.example>, C <c@d.example>"]), "/cc/0", "recipient_invalid"),
         (message(bcc=[{"address": "a"}]), "/bcc/0/address", "recipient_invalid"),
