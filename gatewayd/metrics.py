@@ -139,7 +139,8 @@ class Metrics:
         for kind in ("open", "click"):
             self.tracking_machine.labels(kind=kind)
         self.tracking_events_dropped = count(
-            "tracking_events_dropped_total", "Opens and clicks lost for want of room in memory."
+            "tracking_events_dropped_total",
+            "Opens and clicks lost for want of room, or at the end.",
         )
         self.tracking_requests_refused = count(
             "tracking_refused_total", "Requests of recipients over their rate.", "kind"

@@ -68,7 +68,8 @@ class Doors:
     """What a reload and a printed address need to get hold of.
 
     listeners: of submission, then the bounce listener if there is one.
-    last_words: to be called when every door is closed; it keeps what they have taken last.
+    last_words: to be called when every door is closed; it keeps what they have taken last, or says
+        what is lost of it.
     """
 
     services: tuple[Service, ...]
@@ -202,7 +203,7 @@ def doors(  # noqa: PLR0913 - a daemon is where all of these meet
         connector=connector,
         terms=shared.terms,
         use_limits=shared.use_limits,
-        last_words=recorder.flush,
+        last_words=recorder.last_words,
         close=close,
     )
 

@@ -35,7 +35,7 @@ from gatewayd.daemon.housekeeping import Housekeeping
 from gatewayd.daemon.memory import MemoryGuard, resident_octets, soft_limit
 from gatewayd.daemon.statedir import owned
 from gatewayd.daemon.supervisor import Service, Supervisor
-from gatewayd.errors import GatewayError, StoreBroken, StoreError
+from gatewayd.errors import GatewayError, StoreBroken
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.web.health import Fact
@@ -161,9 +161,10 @@ class Daemon:
                 on_stopping=self._say_stopping,
             )
         finally:
-            with contextlib.suppress(StoreError):  # said when it was tried before
+            try:
                 await built.last_words()
-            built.close()
+            finally:
+                built.close()
         return self.broken.exit_code if self.broken else 0
 
     async def _say_ready(self, kernel: build.Kernel, built: Doors) -> None:

@@ -7,13 +7,14 @@
 | when half full      |                        | transaction with facts and events               |
 | the store is down   |                        | kept, and tried at the next turn                |
 | `pending_events`    | on the request path    | more is dropped, and counted                    |
-| drain(), flush()    | at the end             | all that waits                                  |
+| drain(),            | at the end             | all that waits; what the store does not take    |
+| last_words()        |                        | then is lost: said once, and counted            |
 
 A fact is set once, and told once: the first open and click by a person, and the first of each by a
 machine (`opens.py`). Whatever is repeated changes nothing, however often.
 
 The doors close at the same moment as this service, and answer what they have begun. So whoever
-runs both calls `flush` once more when the doors are closed.
+runs both calls `last_words` when the doors are closed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from gatewayd.store.tracking import Fact, TrackedRow
 from gatewayd.tracking import opens
 from gatewayd.tracking.opens import Act, Agent, Request, Sighting
 
+LAST_WORDS_S: Final = 10.0  # as long as a store that does not answer can hold up the end
 GROUP: Final = 250  # sightings in one transaction: others wait for it
 
 _Key = tuple[Act, RecipientId, Request]
@@ -112,14 +114,23 @@ class Recorder:
             self._ended.set()
 
     async def drain(self, deadline: float) -> None:
+        """Store what waits; what is left is for `last_words`."""
         self._stopping = True
         self._nudge.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._ended.wait()
                 await self.flush()
-        if self._waiting:
-            _log.error("tracking_events_lost", events=len(self._waiting))
+
+    async def last_words(self) -> None:
+        """Store what the doors have taken last, or say how much is lost."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.flush()
+        lost, self._waiting = len(self._waiting), {}
+        if lost:
+            self._metrics.tracking_dropped(lost)
+            _log.error("tracking_events_lost", events=lost)
 
     async def flush(self) -> None:
         """Store what waits, or keep it if the store does not take it now."""

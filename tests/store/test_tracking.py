@@ -26,6 +26,7 @@ from gatewayd.store.events import EventRow
 from gatewayd.store.recipients import RecipientRow
 from gatewayd.store.suppressions import ALL, SuppressionRow
 from gatewayd.suppression.rules import Why
+from gatewayd.tracking import recorder as recording
 from gatewayd.tracking.opens import Request
 from gatewayd.tracking.recorder import GROUP, Recorder
 from gatewayd.tracking.unsubscribe import REASON, How, Unsubscribes
@@ -361,7 +362,7 @@ async def test_the_service_stores_by_itself(
 
 
 async def test_stopping_stores_what_waits(database: Database, clock: ManualClock) -> None:
-    """And what an open request adds after that is stored by `flush`."""
+    """And what an open request adds after that is stored by `last_words`."""
     await _deliver(database, BOB, CAT)
     recorder = _recorder(database, clock, flush_s=3600.0)
     ready = asyncio.Event()
@@ -372,9 +373,11 @@ async def test_stopping_stores_what_waits(database: Database, clock: ManualClock
         await recorder.drain(asyncio.get_running_loop().time() + 30)
     assert len(await _events(database)) == 1
     recorder.opened(CAT, PERSON)
-    await recorder.flush()
+    with capture_logs() as logged:
+        await recorder.last_words()
 
     assert len(await _events(database)) == 2
+    assert logged == []
 
 
 async def test_stopping_is_legal_at_any_time(database: Database, clock: ManualClock) -> None:
@@ -389,15 +392,37 @@ async def test_stopping_is_legal_at_any_time(database: Database, clock: ManualCl
     assert ready.is_set()
 
 
-async def test_what_is_lost_at_the_end_is_said(store: Store, clock: ManualClock) -> None:
+async def test_what_is_lost_at_the_end_is_said_once(store: Store, clock: ManualClock) -> None:
+    """With what came after the service had stopped; and it is counted."""
     database = store.open()
-    recorder = _recorder(database, clock)
+    metrics = Metrics()
+    recorder = _recorder(database, clock, metrics=metrics)
     recorder.opened(BOB, PERSON)
     database.close()
     with capture_logs() as logged:
         await recorder.drain(asyncio.get_running_loop().time() + 30)
+        recorder.opened(CAT, PERSON)
+        await recorder.last_words()
+        await recorder.last_words()
 
-    assert {"event": "tracking_events_lost", "events": 1, "log_level": "error"} in logged
+    assert [one for one in logged if one["log_level"] == "error"] == [
+        {"event": "tracking_events_lost", "events": 2, "log_level": "error"}
+    ]
+    assert "tracking_events_dropped_total 2.0" in metrics.render().decode().splitlines()
+
+
+async def test_store_that_never_answers_does_not_hold_up_the_end(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "LAST_WORDS_S", 0.05)
+    monkeypatch.setattr(database, "write", lambda _: asyncio.Event().wait())
+    recorder = _recorder(database, clock)
+    recorder.opened(BOB, PERSON)
+    with capture_logs() as logged:
+        async with asyncio.timeout(30):
+            await recorder.last_words()
+
+    assert logged == [{"event": "tracking_events_lost", "events": 1, "log_level": "error"}]
 
 
 # --- the request path
