@@ -1,0 +1,276 @@
+"""Messages that attack: who they say wrote them, what they are made of, and what is logged of them.
+
+Handed in by SMTP, with a good token, to one daemon that stands for the whole file. After every
+attack it takes a plain message by SMTP, delivers it, and its log holds no error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.attacker import MAILBOX, Attacker, assert_goes_on, count, logged_in, stored
+from tests.peers.target import Target, target
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+COST_S = 5.0  # of a processor, for one message of up to 4 MB; measured are 0.35
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target(tmp_path_factory.mktemp("attacked")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _goes_on(attacked: Target) -> Iterator[None]:
+    """Whatever was done to it, the next message arrives, and nothing broke inside."""
+    yield
+    assert_goes_on(attacked)
+
+
+def queued(attacked: Target) -> int:
+    return count(attacked, "SELECT count(*) FROM messages")
+
+
+# Whose name it bears.
+
+EVE, ME = "eve@evil.test", MAILBOX
+SPOOFS = {
+    "other": f"From: {EVE}\r\n",
+    "two in one": f"From: {ME}, {EVE}\r\n",
+    "two in one, reversed": f"From: {EVE}, {ME}\r\n",
+    "two fields": f"From: {ME}\r\nFrom: {EVE}\r\n",
+    "two fields, reversed": f"From: {EVE}\r\nFrom: {ME}\r\n",
+    "two fields apart": f"From: {ME}\r\nX: y\r\nfROM: {EVE}\r\n",
+    "space before the colon": f"From: {ME}\r\nFrom : {EVE}\r\n",
+    "folded": f"From:\r\n {EVE}\r\n",
+    "folded in the address": f"From: {ME}\r\n\t, {EVE}\r\n",
+    "folded to nothing": f"From: \r\n \r\n {EVE}\r\n",
+    "display name": f'From: "{ME}" <{EVE}>\r\n',
+    "display name, bare": f"From: {ME} <{EVE}>\r\n",
+    "encoded word": "From: =?utf-8?q?eve=40evil.test?=\r\n",
+    "encoded word, then other": f"From: =?utf-8?q?{ME.replace('@', '=40')}?= <{EVE}>\r\n",
+    "encoded word in brackets": "From: <=?utf-8?q?eve=40evil.test?=>\r\n",
+    "encoded brackets": f"From: =?utf-8?q?=3Ceve=40evil.test=3E?= <{EVE}>\r\n",
+    "group": f"From: all: {ME}, {EVE};\r\n",
+    "group of one": f"From: all: {EVE};\r\n",
+    "empty group": "From: all:;\r\n",
+    "comment": f"From: ({ME}) {EVE}\r\n",
+    "comment inside": "From: eve@evil(@sender).test\r\n",
+    "nested comment": f"From: {ME} ((<{EVE}>)\r\n",
+    "route": f"From: <@sender.test:{EVE}>\r\n",
+    "two brackets": f"From: <{ME}><{EVE}>\r\n",
+    "no brackets": f"From: {ME} {EVE}\r\n",
+    "quoted local-part": 'From: "agent@sender.test,"@evil.test\r\n',
+    "subdomain": f"From: {ME}.evil.test\r\n",
+    "percent": "From: agent%sender.test@evil.test\r\n",
+    "nothing": "From:\r\n",
+    "semicolon": f"From: {ME}; {EVE}\r\n",
+    "homograph": "From: =?utf-8?q?agent?= <agent@s\u0435nder.test>\r\n",
+    "nul": f"From: {ME}\0{EVE}\r\n",
+    "sender": f"From: {ME}\r\nSender: {EVE}\r\n",
+    "two senders": f"From: {ME}\r\nSender: {ME}\r\nSender: {EVE}\r\n",
+    "reply-to": f"From: {ME}\r\nReply-To: {EVE}\r\n",
+    "resent-from": f"From: {ME}\r\nResent-From: {EVE}\r\n",
+    "resent-from, second": f"From: {ME}\r\nResent-From: {ME}\r\nResent-From: {EVE}\r\n",
+    "resent-sender": f"From: {ME}\r\nResent-Sender: {EVE}\r\n",
+    "resent-reply-to": f"From: {ME}\r\nResent-Reply-To: {EVE}\r\n",
+}
+
+
+MALFORMED = {
+    "two fields": "5.6.0", "two fields, reversed": "5.6.0", "two fields apart": "5.6.0",
+    "two senders": "5.6.0", "space before the colon": "5.6.0", "folded to nothing": "5.6.0",
+    "nul": "5.5.2",
+}  # fmt: skip
+
+
+def test_nobody_writes_in_anothers_name(attacked: Target) -> None:
+    """From and its kin are the mailbox of the token, by every way to read them (RFC 6409 6.1)."""
+    before = queued(attacked)
+    with logged_in(attacked) as client:
+        told = {
+            name: client.hand_in(f"{header}Subject: x\r\n\r\nx\r\n".encode()).both
+            for name, header in SPOOFS.items()
+        }
+
+    assert told == {name: (550, MALFORMED.get(name, "5.7.1")) for name in SPOOFS}
+    assert queued(attacked) == before
+
+
+@pytest.mark.parametrize("path", [EVE, "", f"{ME}.evil.test", f'"{ME}"@evil.test'])
+def test_nobody_mails_from_anothers_reverse_path(attacked: Target, path: str) -> None:
+    """Nor from the null one: reports are ours to write."""
+    with logged_in(attacked) as client:
+        assert client.ask(f"MAIL FROM:<{path}>").both == (550, "5.7.1")
+
+
+def test_ones_own_name_is_ones_own_in_any_case(attacked: Target) -> None:
+    """The control of the tests before."""
+    with logged_in(attacked) as client:
+        named = f'From: "A, B" <{ME.upper()}>\r\n'
+        for header in (named, f"From: <{ME}>\r\nSender: {ME}\r\n", ""):
+            octets = f"{header}Subject: x\r\n\r\nx\r\n".encode()
+            answer = client.hand_in(octets, by=ME.upper())
+            assert answer.code == 250
+
+
+def test_mail_in_a_loop_ends(attacked: Target) -> None:
+    """51 Received fields are one hop too many, also with ours among them (RFC 5321 6.3)."""
+    hop = b"Received: from a.test by gateway.test; Sat, 21 Nov 2026 12:00:00 +0000\r\n"
+    with logged_in(attacked) as client:
+        assert client.hand_in(hop * 50 + b"\r\nx\r\n").both == (250, "2.0.0")
+        for field in (hop, hop.lower(), hop.replace(b" from", b"\r\n from")):
+            assert client.hand_in(field * 51 + b"\r\nx\r\n").both == (554, "5.4.6")
+
+
+# What it is made of.
+
+
+NUMBERED = b"".join(b"X-%d: y\r\n" % number for number in range(40_000))
+TYPE = b"Content-Type: multipart/mixed; boundary=b\r\n"
+PART, END = TYPE + b"\r\n--b\r\n", b"\r\nx\r\n--b--\r\n"
+BODY = b"\r\nx\r\n"
+
+
+def nested(depth: int) -> bytes:
+    head = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
+    return b"".join(head % (number, number) for number in range(depth)) + BODY
+
+
+def folded(name: str, pieces: list[bytes], last: bytes = b"") -> bytes:
+    """A field of many pieces, 60 in a line."""
+    lines = [b"".join(pieces[start : start + 60]) for start in range(0, len(pieces), 60)]
+    return name.encode() + b": x" + b"\r\n ".join(lines) + last + b"\r\n"
+
+
+def params(count_: int) -> list[bytes]:
+    return [b";a%d=b" % number for number in range(count_)]
+
+
+WORDS, ADDRESSES = [b" =?u?q?=41?="] * 4000, [b",a@b.c"] * 8000
+LONG = b"=" + b"b" * 900
+BOUNDARY = [b";boundary*%d=b" % number for number in range(3500)]
+TAKEN, COMPLEX, BAD_HEADER, NOT_ME = (250, "2.0.0"), (550, "5.6.0"), (550, "5.6.0"), (550, "5.7.1")
+BOMBS = {
+    "nested 900": (nested(900), COMPLEX),
+    "nested 90": (nested(90), TAKEN),
+    "parts 100k": (TYPE + b"\r\n" + b"--b\r\n\r\n" * 100_000, COMPLEX),
+    "fields 40k": (NUMBERED + BODY, BAD_HEADER),
+    "fields 40k in a part": (PART + NUMBERED + END, COMPLEX),
+    "parameters 8k": (folded("Content-Type", params(8000)) + BODY, TAKEN),
+    "parameters 10k in a part": (PART + folded("Content-Type", params(10_000)) + END, COMPLEX),
+    "one parameter 8k times": (folded("Content-Type", [b";name=b"] * 8000) + BODY, TAKEN),
+    "words 4k": (folded("X-Words", WORDS) + BODY, TAKEN),
+    "words 4k in From": (folded("From", WORDS, b" <agent@sender.test>") + BODY, TAKEN),
+    "words 4k in the subject": (folded("Subject", WORDS) + BODY, BAD_HEADER),
+    "addresses 8k": (folded("To", ADDRESSES) + BODY, TAKEN),
+    "addresses 8k in From": (folded("From", ADDRESSES) + BODY, NOT_ME),
+    "addresses 16k": (folded("To", ADDRESSES * 2) + BODY, BAD_HEADER),
+    "commas in From": (folded("From", [b","] * 29_000) + BODY, NOT_ME),
+    "brackets in From": (folded("From", [b"("] * 29_000) + BODY, NOT_ME),
+    "quotes in From": (folded("From", [b'"'] * 29_000) + BODY, NOT_ME),
+    "spaces in From": (folded("From", [b" "] * 29_000, b".") + BODY, BAD_HEADER),
+    "messages 500": (b"Content-Type: message/rfc822\r\n\r\n" * 500 + b"x\r\n", COMPLEX),
+    "boundary of 900": (TYPE.replace(b"=b", LONG) + b"\r\n" + b"--bb\r\n" * 9000, COMPLEX),
+    "boundary in 3500 pieces": (folded("Content-Type", BOUNDARY) + BODY, TAKEN),
+    "dashes": (TYPE + b"\r\n" + b"--\r\n" * 500_000, TAKEN),
+    "nearly the boundary": (TYPE + b"\r\n" + b"--c\r\n" * 400_000, TAKEN),
+    "base64 in one line": (b"\r\n" + b"QUFB" * 1_000_000 + b"\r\n", BAD_HEADER),
+    "empty lines": (b"\r\n" * 1_000_000, TAKEN),
+}  # fmt: skip
+
+
+def cpu_s(attacked: Target) -> float:
+    """What the daemon has used of the processor; waiting for others does not count."""
+    assert attacked.gateway.process is not None
+    text = Path(f"/proc/{attacked.gateway.process.pid}/stat").read_text()
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_message_is_taken_apart_within_limits(attacked: Target) -> None:
+    """Each is answered, at a bounded cost, and others are served meanwhile."""
+    told, costs = {}, {}
+    with logged_in(attacked) as client, logged_in(attacked) as other:
+        for name, (octets, _) in BOMBS.items():
+            before = cpu_s(attacked)
+            client.begin()
+            client.send(octets + b".\r\n")
+            assert other.ask(f"MAIL FROM:<{EVE}>").code == 550
+            told[name] = client.read().both
+            costs[name] = cpu_s(attacked) - before
+
+    assert told == {name: answer for name, (_, answer) in BOMBS.items()}
+    assert {name: cost for name, cost in costs.items() if cost > COST_S} == {}
+
+
+# What is kept and logged of it.
+
+FORGED = [
+    'x","level":"error","event":"ERROR root login"}', "\x1b[2J\x1b]0;pwn\x07", "\x9b31m", "\u2028x",
+    "\u202e", "\\n{}", "%s%n%(x)s{x}", "x\tERROR", "\x7f\x08\x08", "<script>alert(1)</script>",
+]  # fmt: skip
+LINES = ["\n", "\r", "\r\n", "\0", "\x0b", "\x0c", "\x85"]
+
+
+def test_no_line_of_the_log_is_forged(attacked: Target) -> None:
+    """Whatever clients send, each line is one JSON object without control characters."""
+    for text in [*FORGED, *(f'x{end}{{"event":"login"}}' for end in LINES)]:
+        encoded = text.encode()
+        with Attacker(attacked.gateway.ports.plain) as client:
+            client.read()
+            client.send(b"EHLO " + encoded + b"\r\n")
+            client.read()
+        with Attacker(attacked.gateway.ports.plain) as client:
+            client.hello()
+            assert client.log_in(text.replace("\0", ""), "x").code in {535, 501}
+        with logged_in(attacked) as client:
+            client.send(f"MAIL FROM:<{ME}> SMTPUTF8\r\nRCPT TO:<ann@rcpt.test>\r\n".encode())
+            client.send(b"DATA\r\nMessage-ID: <" + encoded + b"@x>\r\nX-Gatewayd-Track: off\r\n")
+            client.send(b"Subject: " + encoded + b"\r\n\r\nx\r\n.\r\n")
+            client.read(), client.read(), client.read()
+            assert client.read().code in {250, 550}
+        with logged_in(attacked) as client:
+            client.ask(f"MAIL FROM:<{ME}> SMTPUTF8")
+            client.send(b'RCPT TO:<"' + encoded + b'"@rcpt.test>\r\n')
+            client.read()
+
+    lines = attacked.gateway.log_file.read_text().splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+    assert attacked.gateway.logged("login") == []
+
+
+SQL = [
+    "' OR '1'='1", "'; DROP TABLE messages; --", '"; DROP TABLE recipients; --', "') ; VACUUM; --",
+    "' UNION SELECT address FROM mailboxes --", "1; ATTACH DATABASE '/tmp/x' AS x", "\\'; --",
+    "%' --", ":queue_id", "?1", "$1", "%(state)s", "'||(SELECT token_id FROM tokens)||'", "NULL",
+]  # fmt: skip
+KEPT = (
+    "SELECT subject, key, forward_path FROM messages JOIN idempotency USING (queue_id)"
+    " JOIN recipients USING (queue_id) WHERE queue_id = ?"
+)
+TABLES = "SELECT group_concat(name || sql) FROM sqlite_master"
+
+
+def test_what_looks_like_sql_is_text(attacked: Target) -> None:
+    """In EHLO, recipient, subject and key it is refused, or kept as it came."""
+    tables = stored(attacked, TABLES)
+    for text in SQL:
+        address = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"@rcpt.test'
+        with logged_in(attacked) as client:
+            client.ask(f"EHLO {text}")
+            key = text.replace(" ", "/**/").replace('"', "''")
+            header = f"Subject: {text}\r\nIdempotency-Key: {key}\r\nMessage-ID: <{key}@x>\r\n"
+            answer = client.hand_in(f"{header}\r\nx\r\n".encode(), to=address)
+        assert answer.code == 250
+        assert stored(attacked, KEPT, answer.text.split()[1]) == [(text, key, address)]
+
+    assert stored(attacked, TABLES) == tables
