@@ -35,11 +35,11 @@ class LimitsSection(Section):
         default=3, description="Failed logins that close a connection."
     )
     auth_failures_per_minute: Count = Field(
-        default=10, description="Failed logins from one address in a minute."
+        default=10,
+        description="Failed logins from one IPv4 address or IPv6 /64 in a minute; three times as "
+        "many from its /26 or /48. Loopback is not counted.",
     )
-    auth_failures_per_day: Count = Field(
-        default=50, description="Failed logins from one address in a day."
-    )
+    auth_failures_per_day: Count = Field(default=50, description="The same in a day.")
     idle_commands: Count = Field(
         default=20, description="NOOP, RSET, EHLO and VRFY between two messages."
     )

@@ -43,7 +43,8 @@ class BouncesSection(Section):
     )
     bad_recipients_per_minute: Count = Field(
         default=20,
-        description="Forged or unknown recipients from one address in a minute, before 421.",
+        description="Forged or unknown recipients from one IPv4 address or IPv6 /64 in a minute, "
+        "before 421; three times as many from its /26 or /48. Loopback is not counted.",
     )
 
 

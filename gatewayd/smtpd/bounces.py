@@ -8,7 +8,10 @@
 | postmaster@                      | 250: sent on to the operator (RFC 5321 4.5.1)            |
 | another address of the domain    | 550 5.1.1                                                |
 | another domain                   | 550 5.7.1: no relay, for anybody                         |
-| too many wrong ones from a peer  | 421 4.7.0 for a minute                                   |
+| too many wrong ones from an      | 421 4.7.0 for the rest of the minute                     |
+| IPv4 address or IPv6 /64, or 3   |                                                          |
+| times as many from a /26 or /48; |                                                          |
+| loopback is not counted          |                                                          |
 | anybody, when the disk is full   | 452 4.3.1 to MAIL: it comes again                        |
 
 Nothing is ever sent because of what came in here, but postmaster's mail, with a null reverse-path.

@@ -332,6 +332,31 @@ async def test_peer_that_guesses_is_turned_away_for_a_minute(door: Door) -> None
     assert door.rejected.value == WRONG_ONES
 
 
+@pytest.mark.parametrize(
+    ("peers", "last"),
+    [
+        ([f"198.51.100.{number}" for number in range(1, 6)], 421),
+        ([f"198.51.{number}.1" for number in range(1, 6)], 550),
+        (["127.0.0.1"] * 5, 550),
+    ],
+    ids=["one /26", "five /26", "loopback"],
+)
+async def test_neighbours_share_three_times_as_many(
+    door: Door, peers: list[str], last: int
+) -> None:
+    """Two wrong ones each: the /26 has nine, so the ninth is turned away; loopback has no limit."""
+    codes: list[int] = []
+    for door.peer in peers:
+        async with door.client() as client:
+            await client.ask("MAIL FROM:<>")
+            for number in range(WRONG_ONES - 1):
+                codes.append((await client.ask(f"RCPT TO:<nobody{number}@{DOMAIN}>")).code)
+                if codes[-1] == 421:
+                    break
+
+    assert codes == ([550] * 8 + [421] if last == 421 else [550] * 10)
+
+
 # --- the session
 
 
