@@ -14,7 +14,7 @@ from typing import Final
 from gatewayd.errors import StoreBroken, StoreUnavailable
 from gatewayd.store.sqlite import map_sqlite_error, sync_directory
 
-PAGES: Final = 1000  # copied between two looks at the lock
+PAGES: Final = 1000  # copied between two looks at signals
 
 
 def copy(database: Path, to: Path) -> int:
@@ -33,9 +33,15 @@ def copy(database: Path, to: Path) -> int:
     os.close(descriptor)
     try:
         with (
-            closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+            closing(
+                sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
+            ) as source,
             closing(sqlite3.connect(to)) as target,
         ):
+            # One snapshot for all of it. Without, each commit of the daemon between two steps makes
+            # SQLite begin again: under load a copy of 400 MB never ended.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             source.backup(target, pages=PAGES)
             target.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
