@@ -11,10 +11,16 @@ import base64
 import hmac
 import itertools
 import json
+import re
 import socket
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,8 +30,8 @@ from gatewayd.clock import SystemClock
 from gatewayd.keys import files
 from gatewayd.keys.ring import KeyRing, Purpose
 from gatewayd.tokens.verify import signing_key
-from tests.peers.target import MAIL, Target, target
-from tests.peers.wire import CUT, Wire, request
+from tests.peers.target import MAIL, SEND, Target, target
+from tests.peers.wire import CUT, Answer, Wire, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -324,3 +330,186 @@ def test_a_revoked_token_ends_on_an_open_connection(attacked: Target) -> None:
         answer = wire.ask(asked)
 
     assert (answer.status, answer.json["code"]) == (401, "token_revoked")
+
+
+# Ids, cursors and filters.
+
+PATHS = (
+    "../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/", "....//....//etc/passwd",
+    "%00", "a%00.json", "/etc/passwd", "%2fetc%2fpasswd", "..\\..\\windows", "%c0%ae%c0%ae/",
+    "file:///etc/passwd", "C:%5c", "%252e%252e%252f", "." * 300, "a" * 300, "%ff%fe", "~root",
+)  # fmt: skip
+SQL = (
+    "'", '"', "' OR '1'='1", "' OR 1=1--", '" OR ""="', "'; DROP TABLE messages;--", "1; SELECT 1",
+    "' UNION SELECT token FROM tokens--", "1/**/OR/**/1=1", "%' OR '1'='1", "_%", "\\'", "$$",
+    "') OR ('1'='1", "1 AND sleep(5)", "pg_sleep(5)--", "||(SELECT 1)||", "0x27", "\u02bc OR 1=1",
+    "admin'--", "{}", "[]", "{{7*7}}", "${7*7}", "%s%s%n", "-1", "NaN", "1e400", "\u202e",
+)  # fmt: skip
+BY_ID = (
+    "/api/v1/messages/{}", "/api/v1/messages/{}/events", "/api/v1/messages/{}/attempts",
+    "/api/v1/messages/{}/explain", "/api/v1/suppressions/{}", "/api/v1/{}", "/{}",
+    "/track/open/{}", "/unsubscribe/{}",
+)  # fmt: skip
+BY_FILTER = (
+    "/api/v1/messages?cursor={}", "/api/v1/messages?limit={}", "/api/v1/messages?state={}",
+    "/api/v1/messages?since={}", "/api/v1/messages?until={}", "/api/v1/messages?sort={}",
+    "/api/v1/messages?order={}", "/api/v1/messages?{}=1", "/api/v1/events?cursor={}",
+    "/api/v1/events?type={}", "/api/v1/events?queue_id={}", "/api/v1/events?since={}",
+    "/api/v1/suppressions?cursor={}", "/api/v1/suppressions?live={}",
+    "/api/v1/suppressions?sort={}", "/api/v1/suppressions/test?address={}",
+)  # fmt: skip
+BY_TEXT = (
+    "/api/v1/messages?recipient={}", "/api/v1/messages?tag={}", "/api/v1/suppressions?reason={}",
+    "/api/v1/suppressions?source={}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", BY_ID)
+def test_an_id_is_an_id_and_no_path(attacked: Target, place: str) -> None:
+    """Neither a file nor a statement comes of it."""
+    for text in (*PATHS, *map(quote, SQL), *map(quote_plus, SQL)):
+        answer = attacked.get(place.format(text))
+
+        assert answer.status in {404, 422, 429}, text
+        assert answer.field("x-content-type-options") == "nosniff"
+        assert b"root:" not in answer.body
+
+
+@pytest.mark.parametrize("place", BY_FILTER)
+def test_a_filter_is_one_of_ours(attacked: Target, place: str) -> None:
+    """What is no cursor, state, instant, number or name of a parameter is named so."""
+    for text in (*PATHS, *map(quote_plus, SQL)):
+        answer = attacked.get(place.format(text))
+
+        assert (answer.status, answer.field("content-type")) == (422, PROBLEM), text
+
+
+@pytest.mark.parametrize("place", BY_TEXT)
+def test_a_text_to_look_for_is_text(attacked: Target, place: str) -> None:
+    """It is compared, and nothing has it; the tables are all there afterwards."""
+    for text in (*PATHS, *map(quote_plus, SQL)):
+        answer = attacked.get(place.format(text))
+
+        assert answer.status in {200, 422}, text
+        assert answer.status == 422 or answer.json["items"] == []
+
+
+def test_texts_that_are_stored_are_stored_as_they_are(attacked: Target) -> None:
+    """Every text of a message, and a suppression's reason."""
+    for text in SQL:
+        body = {**MAIL, "subject": text, "headers": {"X-Run": text}, "metadata": {"run": text}}
+        sent = attacked.post(body)
+        shown = attacked.get(f"/api/v1/messages/{sent.json['queue_id']}")
+
+        assert (sent.status, shown.json["subject"]) == (202, text)
+        assert shown.json["metadata"] == {"run": text}
+
+
+# Races.
+
+
+def at_once(works: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    """Each in a thread of its own, all let go at the same moment."""
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], Answer]) -> Answer:
+        barrier.wait(60)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
+
+
+def test_one_key_is_one_message(attacked: Target) -> None:
+    """However many ask at the same moment; with another body it is refused."""
+    for race in range(3):
+        subject = attacked.mark()
+        body, key = {**MAIL, "subject": subject}, f"race-{race}"
+        same = [partial(attacked.post, body, Idempotency_Key=key)] * 40
+        other = [partial(attacked.post, {**body, "text": "x"}, Idempotency_Key=key)] * 10
+        answers = at_once([*same, *other])
+        by_status = Counter(answer.status for answer in answers)
+        ids = {answer.json["queue_id"] for answer in answers if answer.status == 202}
+        attacked.copy(subject)
+        attacked.assert_goes_on()
+
+        assert len(ids) == 1
+        assert set(by_status) == {202, 422}
+        assert by_status[202] in {40, 10}  # whichever of the two bodies came first
+        assert [c.field("subject") for c in attacked.sink.copies].count(subject) == 1
+
+
+def test_a_quota_is_never_overdrawn(attacked: Target) -> None:
+    """Of fifty messages to three recipients a quota of ten takes three: all or nothing."""
+    before = Counter(copy.field("subject") for copy in attacked.sink.copies)
+    subject, token = attacked.mark(), attacked.issued["limited"].token
+    three = [f"{name}@rcpt.test" for name in ("ann", "bob", "cat")]
+    body = {**MAIL, "to": three, "subject": subject}
+    day = SystemClock().now().date()  # the quota of a day and of an hour, which end together
+    answers = at_once([partial(attacked.post, body, token=token)] * 50)
+    accepted = [answer for answer in answers if answer.status == 202]
+    refused = [answer for answer in answers if answer.status != 202]
+    attacked.copy(subject)
+    attacked.assert_goes_on()
+
+    assert before[subject] == 0
+    assert len(accepted) == 3 or day != SystemClock().now().date()
+    assert {(answer.status, answer.json["code"]) for answer in refused} == {(429, "quota_exceeded")}
+    assert all(int(answer.field("retry-after")) > 0 for answer in refused)
+    recipients = sum(
+        len(copy.forward_paths) for copy in attacked.sink.copies if copy.field("subject") == subject
+    )
+    assert recipients <= 3 * len(accepted)
+
+
+# The log.
+
+FORGED = (
+    'x"}\n{"level": "error", "event": "root_login", "exception": "forged"}\n',
+    "x\r\nTraceback (most recent call last):\r\n",
+    "\x1b]0;pwn\x07\x1b[2J", "\x9b31m", "\u2028{}", "\x00\x08\x7f", "%0d%0aforged", "a" * 8000,
+)  # fmt: skip
+
+
+def test_no_line_of_the_log_is_a_clients(attacked: Target) -> None:
+    """What is logged of a request stays inside one line of JSON, without control characters.
+
+    The fixture behind it takes every line that is not ours, and every error, for a failure.
+    """
+    for text in FORGED:
+        octets = text.encode()
+        raw = octets.replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")
+        for field in (b"X-Request-Id", b"User-Agent", b"Authorization", b"Idempotency-Key"):
+            head = f"POST {SEND} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n".encode()
+            attacked.ask(head + field + b": " + raw + b"\r\n\r\n{}")
+        for path in (f"/{quote(text)}", f"/api/v1/messages/{quote(text)}", f"/?{quote(text)}"):
+            attacked.ask(request("GET", path))
+        for body in ({**MAIL, "to": text}, {**MAIL, text: text}, {**MAIL, "subject": text}):
+            attacked.post(body)
+        attacked.post(MAIL, Idempotency_Key=quote(text))
+    octets = attacked.gateway.log_file.read_bytes()
+
+    assert b"http_request_refused" in octets
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]", octets)
+
+
+# Who is asking.
+
+
+def test_what_a_client_says_of_itself_changes_nothing(attacked: Target) -> None:
+    """Host and the fields of proxies are not believed: 127.0.0.1 is no trusted proxy here."""
+    subject = attacked.mark()
+    fields = {
+        "Host": "evil.test", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.test",
+        "X-Forwarded-Proto": "https", "Forwarded": "for=203.0.113.9;host=evil.test",
+        "X-Real-IP": "203.0.113.9", "X-Original-URL": "/admin", "X-Rewrite-URL": "/admin",
+        "X-HTTP-Method-Override": "DELETE",
+    }  # fmt: skip
+    body = json.dumps({**MAIL, "subject": subject}).encode()
+    sent = request("POST", SEND, token=attacked.gateway.token, body=body, fields=fields.items())
+
+    assert attacked.ask(sent).status == 202
+    octets = attacked.copy(subject).octets
+    assert b"evil.test" not in octets
+    assert b"203.0.113.9" not in octets
+    assert b"[127.0.0.1]" in octets
