@@ -5,7 +5,7 @@
 | 0.5 s  | measure how late the loop is                                             |
 | 1 s    | the reserve file: given up on a full disk, made again after it           |
 | 1 s    | memory: too much of it, and no new work is taken                         |
-| 5 s    | queue depth and age, for the metrics                                     |
+| 5 s    | queue depth and age, for the metrics; less often when the queue is long  |
 | hour   | forget messages, keys and windows past their time; sweep the spool       |
 | asked  | WATCHDOG=1, only when both the loop turns and the writer commits         |
 """
@@ -31,6 +31,8 @@ LAG_S: Final = 0.5
 RESERVE_S: Final = 1.0
 MEMORY_S: Final = 1.0
 GAUGES_S: Final = 5.0
+COUNTED: Final = 100_000  # recipients for each second between two counts: 1% of a processor
+GAUGES_MOST_S: Final = 60.0
 SWEEP_S: Final = 3600.0
 
 _log = log.get_logger(__name__)
@@ -99,6 +101,7 @@ class Housekeeping:
         age = kernel.clock.now() - oldest if oldest is not None else dt.timedelta(0)
         kernel.metrics.queue_depth.set(depth)
         kernel.metrics.queue_oldest_age_seconds.set(max(0.0, age.total_seconds()))
+        await asyncio.sleep(max(0.0, min(depth / COUNTED, GAUGES_MOST_S) - GAUGES_S))
 
     async def _tend_reserve(self) -> None:
         free_octets = shutil.disk_usage(self._kernel.config.daemon.state_dir).free

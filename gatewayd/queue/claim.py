@@ -11,6 +11,7 @@ Claims of one message share one RawMessage, so its octets are in memory once.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -81,7 +82,8 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
     """Claim up to so many pieces of work of each lane, the longest due first."""
     until = tx.now + lease
     due = {
-        lane: claims.due(tx, lane, limit=count + RECIPIENTS_OF_ONE) for lane, count in wants.items()
+        lane: _of_first(claims.due(tx, lane, limit=count + RECIPIENTS_OF_ONE), count)
+        for lane, count in wants.items()
     }
     rows = messages.by_ids(tx, {row.queue_id for lane in due.values() for row in lane})
     groups = [group for lane, count in wants.items() for group in _groups(due[lane], rows, count)]
@@ -111,6 +113,12 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
         until=until,
     )
     return claimed
+
+
+def _of_first(due: list[DueRow], count: int) -> list[DueRow]:
+    """What is due of the first so many messages: no more can be claimed, so no more is read."""
+    wanted = set(itertools.islice(dict.fromkeys(row.queue_id for row in due), count))
+    return [row for row in due if row.queue_id in wanted]
 
 
 def _groups(

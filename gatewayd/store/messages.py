@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Text, bindparam, delete, exists, func, select, type_coerce
 
@@ -13,6 +14,8 @@ from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.schema import attempts, message_octets, messages, recipients
+
+LOOKED_AT: Final = 500  # messages, when those that are old are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,21 @@ _BY_IDS = _ALL.where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
 _OCTETS = select(*message_octets.c).where(
     message_octets.c.queue_id.in_(bindparam("ids", expanding=True))
 )
+_FOLLOWING = (
+    select(messages.c.queue_id, messages.c.spool_key, messages.c.accepted_at)
+    .where(messages.c.queue_id > bindparam("after"))
+    .order_by(messages.c.queue_id)
+    .limit(bindparam("count"))
+)
+_OWED = (
+    select(recipients.c.queue_id)
+    .where(
+        recipients.c.queue_id.in_(bindparam("ids", expanding=True)),
+        recipients.c.state.in_(bindparam("states", expanding=True)),
+    )
+    .group_by(recipients.c.queue_id)
+    .order_by(recipients.c.queue_id)
+)
 _SPOOLED = select(messages.c.spool_key).where(
     messages.c.spool_key.in_(bindparam("keys", expanding=True))
 )
@@ -146,17 +164,24 @@ def referenced(tx: Tx, spool_keys: Collection[str]) -> set[str]:
 def at_rest_before(
     tx: Tx, before: dt.datetime, *, open_states: Collection[str], limit: int
 ) -> list[tuple[QueueId, str | None]]:
-    """Messages accepted before then that nothing is owed on: (queue_id, spool_key)."""
-    is_open = exists().where(
-        recipients.c.queue_id == messages.c.queue_id, recipients.c.state.in_(sorted(open_states))
-    )
-    query = (
-        select(messages.c.queue_id, messages.c.spool_key)
-        .where(messages.c.accepted_at < before, ~is_open)
-        .order_by(messages.c.queue_id)
-        .limit(limit)
-    )
-    return [(row.queue_id, row.spool_key) for row in tx.execute(query)]
+    """Messages accepted before then that nothing is owed on: (queue_id, spool_key).
+
+    Ids are in the order of their times, so it is over with LOOKED_AT that are all younger: a queue
+    of a million is not read to learn that nothing in it is old.
+    """
+    found: list[tuple[QueueId, str | None]] = []
+    after = ""
+    while len(found) < limit:
+        looked_at = tx.execute(_FOLLOWING, {"after": after, "count": LOOKED_AT}).all()
+        old = {row.queue_id: row.spool_key for row in looked_at if row.accepted_at < before}
+        if not old:
+            break
+        owed = tx.execute(_OWED, {"ids": list(old), "states": sorted(open_states)}).scalars()
+        for queue_id in owed:
+            del old[queue_id]
+        found.extend(old.items())
+        after = looked_at[-1].queue_id
+    return found[:limit]
 
 
 def remove(tx: Tx, ids: Collection[QueueId]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
+from gatewayd.store import claims
 from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
@@ -103,7 +104,6 @@ _DEFERRED = (
     .limit(bindparam("count"))
 )
 _COUNT = select(recipients.c.state, func.count().label("recipients")).group_by(recipients.c.state)
-_OLDEST = select(func.min(recipients.c.due_at)).where(recipients.c.state == QUEUED)
 _DEPTH = select(func.count()).where(recipients.c.state == QUEUED)
 
 
@@ -181,7 +181,8 @@ def count_by_state(tx: Tx) -> dict[str, int]:
 
 def depth(tx: Tx) -> tuple[int, dt.datetime | None]:
     """How many recipients are queued, and when the first was, or will be, due."""
-    return int(tx.execute(_DEPTH).scalar_one()), tx.execute(_OLDEST).scalar_one()
+    oldest = min((due_at for _, due_at in claims.lanes(tx)), default=None)
+    return int(tx.execute(_DEPTH).scalar_one()), oldest
 
 
 def owed_by(tx: Tx, mailbox_id: MailboxId) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
 
@@ -122,6 +123,24 @@ async def test_at_rest_leaves_what_is_owed_and_what_is_young(database: Database)
     )
 
     assert found == [("q1", "s-q1"), ("q3", "s-q3")]
+
+
+async def test_at_rest_looks_past_what_is_owed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many old messages are held, those behind them are found, up to the limit."""
+    monkeypatch.setattr(messages, "LOOKED_AT", 2)
+    states = ("held", "held", "held", "failed", "queued", "delivered", "delivered")
+    for number, state in enumerate(states):
+        name = f"q{number}"
+        await rows.keep_message(database, name, rows.recipient(name, 0, state=state))
+
+    def found(limit: int) -> Callable[[Tx], list[tuple[QueueId, str | None]]]:
+        states = ["queued", "held"]
+        return lambda tx: messages.at_rest_before(tx, NOW + HOUR, open_states=states, limit=limit)
+
+    assert await database.read(found(10)) == [("q3", None), ("q5", None), ("q6", None)]
+    assert await database.read(found(2)) == [("q3", None), ("q5", None)]
 
 
 async def test_remove_forgets_the_message_with_all_that_hangs_on_it(database: Database) -> None:

@@ -94,7 +94,7 @@ HOT: dict[str, Callable[[Tx], object]] = {
 }
 # A scan of what the statement itself has made, or of a partial index of open things, is no harm.
 HARMLESS = re.compile(
-    r"SCAN (recipients USING (COVERING )?INDEX recipients_due|given$|\d+ CONSTANT ROWS)"
+    r"SCAN (recipients USING (COVERING )?INDEX recipients_due|lane$|given$|\d+ CONSTANT ROWS)"
 )
 
 
