@@ -77,7 +77,7 @@ def show(queue_id: QueueIdArgument, config: ConfigFile = CONFIG, json: AsJson = 
         show_json(found)
         return
     names = ("queue_id", "mailbox", "door", "accepted_at", "subject", "message_id",
-             "size_octets", "tags", "metadata", "is_dsn")  # fmt: skip
+             "size_octets", "tags", "metadata", "track", "is_dsn")  # fmt: skip
     show_facts({name: found[name] for name in names}, as_json=False)
     facts = ("address", "state", "attempts", "next_attempt_at", "delivered_at", "bounced_at",
              "bounce_reason", "opened_at", "clicked_at", "complained_at", "unsubscribed_at",

@@ -102,7 +102,10 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
-    """One message. is_dsn: a report of ours to the mailbox about another message."""
+    """One message. is_dsn: a report of ours to the mailbox about another message.
+
+    track: `opens`, `clicks`, as was decided when it was accepted.
+    """
 
     queue_id: QueueId
     mailbox: str
@@ -114,6 +117,7 @@ class MessageView:
     sandbox: bool
     tags: tuple[str, ...]
     metadata: dict[str, str]
+    track: tuple[str, ...]
     reverse_path: str
     recipients: tuple[RecipientView, ...]
     attempts: tuple[AttemptView, ...]
@@ -146,6 +150,7 @@ def messages(tx: Tx, rows: Sequence[MessageRow]) -> list[MessageView]:
             sandbox=row.sandbox,
             tags=tuple(row.tags),
             metadata=row.metadata,
+            track=tuple(filter(None, row.track.split(","))),
             reverse_path=row.reverse_path,
             recipients=tuple(map(recipient, owed.get(row.queue_id, []))),
             attempts=(),

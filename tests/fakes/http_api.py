@@ -182,6 +182,7 @@ class StoredMessage:
     size_octets: int = 1000
     tags: tuple[str, ...] = ("invoice",)
     metadata: tuple[tuple[str, str], ...] = (("run", "17"),)
+    track: tuple[str, ...] = ("clicks",)
     reverse_path: str = str(MAILBOX)
     is_dsn: bool = False
     recipients: tuple[StoredRecipient, ...] = ()

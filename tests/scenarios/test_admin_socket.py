@@ -180,6 +180,23 @@ async def test_hostile_mail_does_not_reach_the_terminal(served: Served) -> None:
     assert {name: json.loads(shown.out)[name] for name in told} == told
 
 
+@pytest.mark.parametrize(
+    ("track", "shown"), [("clicks,opens", ["clicks", "opens"]), ("opens", ["opens"]), ("", [])]
+)
+async def test_show_says_what_is_tracked(served: Served, track: str, shown: list[str]) -> None:
+    """As it was decided at acceptance, for people and for programs."""
+    queue_id = "0193-1"
+    owner = (await served.parts.mailboxes.get(ANN)).mailbox_id
+    given = rows.recipient(queue_id, 0)
+    await rows.keep_message(served.database, queue_id, given, mailbox_id=owner, track=track)
+    said = await served.command("messages", "show", queue_id)
+    found = await served.json("messages", "show", queue_id)
+
+    assert found["track"] == shown
+    (line,) = [line for line in said.out.splitlines() if line.startswith("track ")]
+    assert line.split(maxsplit=1)[1] == (", ".join(shown) or "-")
+
+
 async def test_verbs_move_what_they_may_and_say_why_not(served: Served) -> None:
     """Held, released, cancelled; the one that was delivered is left, and named."""
     queue_id = await served.keep("0193-1", "queued", "delivered")

@@ -223,8 +223,20 @@ Metadata = Annotated[
     Field(max_length=50),
 ]
 
+
+def _off(value: object) -> object:
+    if value != "off":
+        raise _wrong(
+            Code.VALIDATION_FAILED, 'must be "off" or an array of "opens", "clicks" or both'
+        )
+    return value
+
+
+Tracked = Annotated[list[Literal["opens", "clicks"]], Field(min_length=1, max_length=2)]
 Track = Annotated[
-    Literal["off"] | Annotated[list[Literal["opens", "clicks"]], Field(min_length=1, max_length=2)],
+    Annotated[Literal["off"], BeforeValidator(_off), Tag("<one>")]
+    | Annotated[Tracked, Tag("<many>")],
+    Discriminator(_list_kind),
     Field(examples=[["opens", "clicks"], "off"]),
 ]
 

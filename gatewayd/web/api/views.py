@@ -151,6 +151,10 @@ class MessageView(View):
     size_octets: int
     tags: list[str]
     metadata: Annotated[dict[str, str], BeforeValidator(dict)]  # pairs come in, too
+    track: list[str] = Field(
+        description="What is tracked of it, `opens`, `clicks`: as it or its mailbox says.",
+        examples=[["clicks", "opens"]],
+    )
     reverse_path: str
     is_dsn: bool = Field(description="A report of ours to the mailbox, about another message.")
     recipients: list[RecipientView]

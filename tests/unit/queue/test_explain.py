@@ -63,7 +63,7 @@ def answer(
     message = MessageView(
         queue_id=QUEUE_ID, mailbox="ann@example.com", door=door, accepted_at=NOW - HOUR,
         subject="hello", message_id="<1@example.com>", size_octets=100, sandbox=False, tags=(),
-        metadata={}, reverse_path="ann@example.com", recipients=(), attempts=(),
+        metadata={}, track=(), reverse_path="ann@example.com", recipients=(), attempts=(),
     )  # fmt: skip
     return explain(
         Known(

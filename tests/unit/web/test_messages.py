@@ -343,6 +343,7 @@ async def test_show_gives_recipients_and_attempts(api: FakeApi, client: httpx2.A
     shown = answer.json()
     assert answer.status_code == 200
     assert shown["metadata"] == {"run": "17"}
+    assert shown["track"] == ["clicks"]
     assert [each["state"] for each in shown["recipients"]] == ["queued"]
     assert [each["next_hop"] for each in shown["attempts"]] == ["smarthost.example:587"]
 

@@ -150,13 +150,24 @@ def test_another_mistake_is_validation_failed(
         assert detail == refused.faults[0].detail
 
 
-@pytest.mark.parametrize("track", [True, "opens", "all", [], ["off"], {"opens": True}])
-def test_what_to_track_is_a_list_or_off(track: object) -> None:
-    """Nothing else is taken for one of them."""
+@pytest.mark.parametrize(
+    ("track", "pointer", "detail"),
+    [
+        (True, "/track", 'must be "off" or an array of "opens", "clicks" or both'),
+        ("opens", "/track", 'must be "off" or an array of "opens", "clicks" or both'),
+        ({"opens": True}, "/track", 'must be "off" or an array of "opens", "clicks" or both'),
+        ([], "/track", "must have at least 1 entries"),
+        (["opens", "clicks", "opens"], "/track", "may have at most 2 entries"),
+        (["off"], "/track/0", "input should be 'opens' or 'clicks'"),
+        (["opens", 1], "/track/1", "input should be 'opens' or 'clicks'"),
+    ],
+)
+def test_what_to_track_is_a_list_or_off(track: object, pointer: str, detail: str) -> None:
+    """Nothing else is taken for one of them; each mistake is told once, where it is."""
     refused = refusal(message(track=track))
 
     assert refused.code == "validation_failed"
-    assert {each.pointer.split("/")[1] for each in refused.faults} == {"track"}
+    assert [(pointer, detail)] == [(each.pointer, each.detail) for each in refused.faults]
 
 
 def test_every_mistake_is_named_at_once() -> None:
@@ -164,7 +175,7 @@ def test_every_mistake_is_named_at_once() -> None:
     refused = refusal(message(to=["a"], subject=1, track=["opens", 1]))
 
     assert refused.code == "validation_failed"
-    assert {"/to/0", "/subject", "/track"} == {each.pointer for each in refused.faults}
+    assert {"/to/0", "/subject", "/track/1"} == {each.pointer for each in refused.faults}
 
 
 def test_faults_are_bounded() -> None:
