@@ -26,7 +26,7 @@ DOT_MARGIN = dt.timedelta(seconds=610)
 FIRST_WAIT, FACTOR, TRIES, MAX_AGE = dt.timedelta(seconds=300), 2.3, 3, dt.timedelta(days=2)
 KEPT = dt.timedelta(days=1)  # messages, and idempotency keys
 QUOTAS_KEPT = dt.timedelta(days=3)
-HOURLY, DAILY = 9, 24
+HOURLY, DAILY = 12, 30
 
 OPEN = frozenset({"queued", "claimed", "in_doubt", "held"})
 FINAL = frozenset({"delivered", "failed", "expired", "cancelled", "bounced"})
