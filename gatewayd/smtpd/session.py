@@ -326,7 +326,8 @@ class Session:
             dropped += len(block)
             if dropped > _DROPPED_OCTETS:
                 raise Goodbye(replies.TOO_MANY_ERRORS)
-            await wire.more(deadline, idle=True)
+            if not wire.has_input:  # with more in the buffer, nothing new may be read into it
+                await wire.more(deadline, idle=True)
         if not (last[-1:] + end).endswith(b"\r\n"):
             raise Goodbye(replies.BARE_LINE_END)
         raise Rejected(500, "5.5.2", "line too long: 512 octets for a command, 12288 for AUTH")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import select
 import socket
 import sqlite3
 import ssl
@@ -21,6 +22,7 @@ from tests.peers.target import Target
 HOME = "127.0.0.1"
 MAILBOX = "agent@sender.test"
 WITHIN_S = 60.0
+DRIP_S = 0.02
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}").match
 
 
@@ -85,6 +87,21 @@ class Attacker:
                 self._socket.sendall(block)
                 sent += len(block)
         return sent
+
+    def drip(self) -> bool:
+        """Send one octet after a little while; False if the daemon has said something or gone."""
+        if select.select([self._socket], [], [], DRIP_S)[0]:
+            return False
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(b"x")
+        return True
+
+    def raw(self, limit: int) -> bytes:
+        """The octets that come next; none when the daemon closes."""
+        try:
+            return self._socket.recv(limit)
+        except ConnectionError:
+            return b""
 
     def read(self) -> Reply:
         """The next reply.

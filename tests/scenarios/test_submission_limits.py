@@ -108,6 +108,17 @@ async def test_flood_of_a_stranger_costs_little_memory(block: bytes) -> None:
     assert host.caps.open == 0
 
 
+async def test_endless_line_that_came_at_once_is_not_waited_for() -> None:
+    """More than is dropped in one go: nothing new is read as long as it is there."""
+    async with submission_host() as host, connect(host.address) as client:
+        await client.hello()
+        (open_connection,) = host.listener._connections
+        open_connection.data_received(b"x" * 4 * connection.READ_OCTETS)
+
+        assert (await client.read()).code == 421
+        assert await client.is_closed()
+
+
 async def test_client_that_does_not_read_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
