@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -34,12 +34,14 @@ class ImapServer:
     capabilities: beside IMAP4rev1.
     hangs_up_at, is_silent_at: a command, such as `UID FETCH`.
     refuses: a command and a UID to which it says NO.
+    on_command: called before a command is answered.
     """
 
     capabilities: tuple[str, ...] = ("UIDPLUS", "MOVE")
     hangs_up_at: str = ""
     is_silent_at: str = ""
     refuses: tuple[str, int] = ("", 0)
+    on_command: Callable[[], object] = lambda: None
     folders: dict[str, dict[int, Mail]] = field(default_factory=lambda: {"INBOX": {}})
     commands: list[str] = field(default_factory=list)
     port: int = 0
@@ -84,6 +86,7 @@ class ImapServer:
         size = 2 if words[0].upper() == b"UID" else 1
         name = b" ".join(words[:size]).upper().decode()
         self.commands.append(name)
+        self.on_command()
         if name == self.hangs_up_at:
             return False
         if name == self.is_silent_at:
