@@ -41,7 +41,7 @@ from tests.peers.traffic import (
     wait_s,
 )
 from tests.peers.waiting import eventually
-from tests.soak.vitals import Vitals, look, slope_per_hour
+from tests.soak.vitals import Vitals, grows, look, slope_per_hour
 
 AHEAD_S = 43_200
 TICK_S = 0.5
@@ -147,11 +147,8 @@ def judge(soak: Soak, verdict: Verdict, books: Books) -> list[str]:
     beyond = beyond_doubt(verdict, doubts)
     warm = [each for each in soak.samples if each.at_s >= soak.plan.warm_s]
     measured_s = warm[-1].at_s - warm[0].at_s if warm else 0.0
-    grown = {
-        "rss": slope_per_hour([(each.at_s, each.rss_mib) for each in warm]),
-        "fds": slope_per_hour([(each.at_s, float(each.fds)) for each in warm]),
-        "threads": slope_per_hour([(each.at_s, float(each.threads)) for each in warm]),
-    }
+    rss_slope = slope_per_hour([(each.at_s, each.rss_mib) for each in warm])
+    counts = {"fds": [each.fds for each in warm], "threads": [each.threads for each in warm]}
     is_one_process = soak.killer.kills == 0
     say(
         f"{len(soak.ledger.entries)} messages, {soak.killer.kills} kills, {soak.steps} clock "
@@ -163,8 +160,8 @@ def judge(soak: Soak, verdict: Verdict, books: Books) -> list[str]:
     if is_one_process and warm:
         say(
             f"over {measured_s / 60:.0f} min after {soak.plan.warm_s / 60:.0f} min: "
-            f"rss {grown['rss']:+.2f} MiB/h to {warm[-1].rss_mib:.1f} MiB, "
-            f"fds {grown['fds']:+.2f}/h, threads {grown['threads']:+.2f}/h"
+            f"rss {rss_slope:+.2f} MiB/h to {warm[-1].rss_mib:.1f} MiB, "
+            + ", ".join(f"{name} {min(values)} to {max(values)}" for name, values in counts.items())
         )
     broken = []
     if verdict.lost:
@@ -172,9 +169,9 @@ def judge(soak: Soak, verdict: Verdict, books: Books) -> list[str]:
     if beyond or verdict.twice_by_key or verdict.unknown:
         broken.append(f"twice: {dict(list(beyond.items())[:20])}, keys {verdict.twice_by_key[:20]}")
     if measured_s >= JUDGED_S and is_one_process:
-        if grown["rss"] > RSS_MIB_PER_HOUR:
-            broken.append(f"B8: rss grows by {grown['rss']:.2f} MiB/h")
-        broken += [f"B8: {name} grow" for name in ("fds", "threads") if grown[name] > 1]
+        if rss_slope > RSS_MIB_PER_HOUR:
+            broken.append(f"B8: rss grows by {rss_slope:.2f} MiB/h")
+        broken += [f"B8: {name} grow" for name, values in counts.items() if grows(values)]
     return broken
 
 

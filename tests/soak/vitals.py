@@ -1,6 +1,7 @@
 """Vitals: what one process of the daemon uses, sampled, and whether it grows.
 
-Growth is the slope of a straight line through the samples (least squares), per hour.
+Memory grows by the slope of a straight line through the samples (least squares), per hour. What
+comes and goes with connections grows when it no longer goes.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ def slope_per_hour(points: Sequence[tuple[float, float]]) -> float:
     spread = sum((at - mean_at) ** 2 for at, _ in points)
     together = sum((at - mean_at) * (value - mean) for at, value in points)
     return 3600 * together / spread if spread else 0.0
+
+
+def grows(values: Sequence[int]) -> bool:
+    """Whether the last quarter is all above the first: a leak, and no coming and going."""
+    quarter = len(values) // 4
+    return quarter > 0 and min(values[-quarter:]) > max(values[:quarter])
 
 
 def _number(status: str, name: str) -> int:
