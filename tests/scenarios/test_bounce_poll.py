@@ -256,7 +256,7 @@ async def test_silent_server_is_not_waited_for(
         with pytest.raises(Refused, match=f"could not {step}: no answer"):
             await poll(_account(server), _judge([]))
 
-    assert server.commands[before] == command
+    assert server.commands[before:] in ([], [command])  # none: too slow to connect is silent, too
     assert len(server.held("INBOX")) == 3
 
 
