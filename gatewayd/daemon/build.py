@@ -78,6 +78,7 @@ class Kernel:
 
     def close(self) -> None:
         self.database.close()
+        self.spool.close()
 
 
 def dialect_of(config: Config, clock: Clock) -> Dialect:

@@ -24,7 +24,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.delivery.ports import SpoolReader
@@ -40,7 +40,7 @@ from gatewayd.tracking.rewrite import CompiledBody, compile_body
 
 OWN_OCTETS: Final = 1_048_576  # of a rendered body, from the first change to the last
 TRACKED_OCTETS: Final = 4_194_304  # of a body whose links are looked for: it is in memory then
-READ_OCTETS: Final = 1_048_576  # of a body that does not change: read once for all recipients
+READ_OCTETS: Final = 1_048_576  # of a body that does not change: it is read once
 KEPT_OCTETS: Final = 33_554_432  # of compiled and of read bodies
 KEPT: Final = 1000  # messages
 
@@ -147,7 +147,9 @@ class Renderer:
         """
         message, links = claim.message, self._links
         if not claim.is_individual or links is None:
-            return replace(as_accepted(message), body_hash=body_hash(self._blocks(message.body)))
+            body = message.body if _size(message.body) > READ_OCTETS else self._whole(message.body)
+            hash_ = body_hash(self._blocks(body))
+            return Content(header=message.header, body=body, body_hash=hash_)
         (recipient,) = claim.recipients
         header = message.header
         if claim.unsubscribe:

@@ -1,5 +1,9 @@
 """Spool in a directory: write, fsync, rename, fsync directory.
 
+All that waits for the disk is done on threads of the spool. A body that is not large reaches them
+whole, so the file is not even made on the loop, where a file system that is busy with its journal
+would hold up everybody.
+
 ```
 <directory>/incoming/<uuid>.tmp    being written, mode 0600
 <directory>/<2 hex>/<uuid>         finished and durable; <2 hex> are the first two of the name
@@ -11,6 +15,10 @@
 | EIO, EROFS       | StoreBroken      | a device that failed once may say yes later and be wrong  |
 | any, from fsync  | StoreBroken      | the same: the octets are gone, and the next fsync is fine |
 | any other        | StoreUnavailable | such as too many open files                               |
+
+One fsync of a directory is enough for all files that were renamed into it before, so those of the
+same moment go into the same directory, and who comes while an fsync runs shares the next one
+(`sync.py`). That the name in `incoming` is gone need not be durable: `sweep` removes it.
 
 All 256 directories are made, and fsynced, when the spool is opened: otherwise a file could be
 durable in a directory that is not.
@@ -26,21 +34,25 @@ import hashlib
 import os
 import re
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from gatewayd.errors import SpoolDamaged, StoreBroken, StoreError, StoreFull, StoreUnavailable
 from gatewayd.mail.message import Body, SpooledBody
-from gatewayd.spool.port import BLOCK_OCTETS, MEMORY_OCTETS
+from gatewayd.spool.port import BLOCK_OCTETS, HELD_FACTOR, MEMORY_OCTETS
+from gatewayd.spool.sync import NO_SPACE, Sync, sync, sync_directory
 
 _INCOMING: Final = "incoming"
 _BUCKETS: Final = tuple(f"{number:02x}" for number in range(256))
 _KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _SWEEP_KEYS: Final = 500  # in one question about rows
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_THREADS: Final = 32  # that wait for the disk
+_TOGETHER_S: Final = 0.25  # files of so long go into one directory
 _DEVICE_FAILED: Final = (errno.EIO, errno.EROFS)
 
 
@@ -57,15 +69,37 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._incoming = directory / _INCOMING
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="spool")
+        self._syncs = {bucket: Sync(directory / bucket) for bucket in _BUCKETS}
         with _disk_errors("open the spool"):
             self._make_directories()
 
     def incoming(self, memory_octets: int = MEMORY_OCTETS) -> BodyWriter:
-        return BodyWriter(self._directory, memory_octets)
+        return BodyWriter(self, memory_octets)
+
+    async def keep(self, file: IncomingFile, octets: bytes) -> None:
+        """Write the rest of a file, and make it durable under its key.
+
+        Raises:
+            StoreError: it could not be; the file is dropped.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._keep, file, octets)
+
+    def make_file(self) -> IncomingFile:
+        """A new file, for a body on its way in. Nothing is on the disk yet."""
+        number = int(time.monotonic() / _TOGETHER_S) % len(_BUCKETS)
+        random = bytes((number,)) + secrets.token_bytes(15)
+        key = str(uuid.UUID(bytes=random, version=4))
+        return IncomingFile(key, self._incoming / f"{key}.tmp", _path(self._directory, key))
 
     async def check(self, body: Body) -> None:
         if isinstance(body, SpooledBody):
-            await asyncio.to_thread(self._check, body)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, self._check, body)
+
+    def close(self) -> None:
+        """End the threads, when what they are at is done."""
+        self._threads.shutdown()
 
     def blocks(self, body: Body, size: int = BLOCK_OCTETS) -> Iterator[bytes]:
         if isinstance(body, bytes):
@@ -108,13 +142,23 @@ class Spool:
     def _make_directories(self) -> None:
         if not self._directory.is_dir():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_directory(self._directory.parent)
+            sync_directory(self._directory.parent)
         there = {entry.name for entry in self._directory.iterdir()}
         for name in (_INCOMING, *_BUCKETS):
             if name not in there:
                 (self._directory / name).mkdir(mode=0o700)
         # Also when none was missing: who made them may have been killed before this line.
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
+
+    def _keep(self, file: IncomingFile, octets: bytes) -> None:
+        try:
+            with _disk_errors("write a spool file"):
+                file.write(octets)
+                file.end()
+                self._syncs[file.key[:2]].wait()
+        except StoreError:
+            file.drop()
+            raise
 
     def _check(self, body: SpooledBody) -> None:
         digest = hashlib.sha256()
@@ -125,14 +169,20 @@ class Spool:
 
 
 class BodyWriter:
-    """Takes one body, in memory first and in a file above `memory_octets`; made by Spool."""
+    """Takes one body; made by Spool.
 
-    def __init__(self, directory: Path, memory_octets: int) -> None:
-        self._directory = directory
+    | octets                | while they come                 | are then |
+    |-----------------------|---------------------------------|----------|
+    | up to `memory_octets` | in memory                       | bytes    |
+    | up to four times that | in memory                       | a file   |
+    | more                  | in a file, written as they come | a file   |
+    """
+
+    def __init__(self, spool: Spool, memory_octets: int) -> None:
+        self._spool = spool
         self._memory_octets = memory_octets
         self._memory = bytearray()
-        self._file: _IncomingFile | None = None
-        self._digest = hashlib.sha256()  # of what is in the file
+        self._file: IncomingFile | None = None
         self._size_octets = 0
         self._is_ascii = True
         self._is_ended = False
@@ -149,25 +199,31 @@ class BodyWriter:
         self._refuse_if_ended()
         self._size_octets += len(block)
         self._is_ascii = self._is_ascii and block.isascii()
-        if self._size_octets <= self._memory_octets:
-            self._memory += block
+        self._memory += block
+        if self._size_octets <= self._memory_octets * HELD_FACTOR:
             return
         try:
-            self._write_to_file(block)
+            if self._file is None:
+                self._file = self._spool.make_file()
+            with _disk_errors("write a spool file"):
+                self._file.write(self._memory)
         except StoreError:
             self.discard()
             raise
+        self._memory = bytearray()
 
     async def finish(self) -> Body:
         self._refuse_if_ended()
         self._is_ended = True
-        if self._file is None:
-            return bytes(self._memory)
-        await asyncio.to_thread(self._file.keep)
+        octets = bytes(self._memory)
+        if self._file is None and self._size_octets <= self._memory_octets:
+            return octets
+        file = self._file or self._spool.make_file()
+        await self._spool.keep(file, octets)
         return SpooledBody(
-            key=self._file.key,
+            key=file.key,
             size_octets=self._size_octets,
-            sha256=self._digest.hexdigest(),
+            sha256=file.digest.hexdigest(),
             has_8bit=not self._is_ascii,
         )
 
@@ -179,56 +235,44 @@ class BodyWriter:
         if self._file is not None:
             self._file.drop()
 
-    def _write_to_file(self, block: bytes) -> None:
-        if self._file is None:
-            self._file = _IncomingFile(self._directory)
-            self._digest.update(self._memory)
-            self._file.write(self._memory)
-            self._memory = bytearray()
-        self._digest.update(block)
-        self._file.write(block)
-
     def _refuse_if_ended(self) -> None:
         if self._is_ended:
             raise AssertionError("this body has ended")
 
 
-class _IncomingFile:
-    """One file on its way into the spool."""
+class IncomingFile:
+    """One file on its way into the spool. What its methods raise is OSError, but for `drop`."""
 
-    def __init__(self, directory: Path) -> None:
-        self.key = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
-        self._temporary = directory / _INCOMING / f"{self.key}.tmp"
-        self._final = _path(directory, self.key)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _disk_errors("make a spool file"):
-            self._file = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
+    def __init__(self, key: str, temporary: Path, final: Path) -> None:
+        self.key = key
+        self.digest = hashlib.sha256()
+        self._temporary = temporary
+        self._final = final
+        self._file: FileIO | None = None
 
-    def write(self, block: bytes | bytearray) -> None:
-        """Into the page cache."""
-        with _disk_errors("write a spool file"):
-            self._file.write(block)
+    def write(self, octets: bytes | bytearray) -> None:
+        """Into the page cache. The first octets make the file."""
+        if self._file is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = FileIO(os.open(self._temporary, flags, 0o600), "wb")
+        self.digest.update(octets)
+        left = memoryview(octets)
+        while left:
+            left = left[self._file.write(left) or 0 :]
 
-    def keep(self) -> None:
-        """Make it durable under its key, or drop it. Waits for the disk."""
-        try:
-            with _disk_errors("write a spool file"):
-                self._file.flush()
-                _sync(self._file.fileno())
-                self._file.close()
-                self._temporary.rename(self._final)
-                _sync_directory(self._final.parent)
-                _sync_directory(self._temporary.parent)
-        except StoreError:
-            self.drop()
-            raise
+    def end(self) -> None:
+        """Make the octets durable, and give the file its name; that is not durable yet."""
+        if self._file is None:
+            raise AssertionError("a file without octets")
+        sync(self._file.fileno())
+        self._file.close()
+        self._temporary.rename(self._final)
 
     def drop(self) -> None:
         """Close and remove it as far as the disk allows; `sweep` does the rest."""
-        with contextlib.suppress(
-            OSError
-        ):  # close writes what is buffered, which may be the trouble
-            self._file.close()
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()
         with contextlib.suppress(OSError):
             self._temporary.unlink()
 
@@ -273,23 +317,6 @@ def _remove(file: Path) -> bool:
     return True
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise
-        raise StoreBroken(f"fsync of the spool failed: {error.strerror}") from error
-
-
 @contextlib.contextmanager
 def _disk_errors(doing: str) -> Iterator[None]:
     """Map what the system says to our errors: the table of this module."""
@@ -297,7 +324,7 @@ def _disk_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         text = f"cannot {doing}: {error.strerror or error}"
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise StoreFull(text) from error
         if error.errno in _DEVICE_FAILED:
             raise StoreBroken(text) from error

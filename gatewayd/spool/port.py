@@ -25,11 +25,12 @@ from typing import Final, Protocol
 from gatewayd.mail.message import Body
 
 MEMORY_OCTETS: Final = 65_536  # up to here a body is a database value, above it a file
+HELD_FACTOR: Final = 4  # times as much waits in memory for its end, if it comes, to be a file then
 BLOCK_OCTETS: Final = 65_536
 
 
 class BodyWriterPort(Protocol):
-    """Takes one body. Holds at most `memory_octets` in memory, whatever is written."""
+    """Takes one body. Holds at most HELD_FACTOR times `memory_octets` in memory."""
 
     @property
     def size_octets(self) -> int:
