@@ -6,6 +6,7 @@
 | 1 s    | the reserve file: given up on a full disk, made again after it           |
 | 1 s    | memory: too much of it, and no new work is taken                         |
 | 5 s    | queue depth and age, for the metrics; less often when the queue is long  |
+| 10 s   | memory that was freed goes back to the system                            |
 | hour   | forget messages, keys and windows past their time; sweep the spool       |
 | asked  | WATCHDOG=1, only when both the loop turns and the writer commits         |
 """
@@ -20,7 +21,7 @@ from typing import Final
 
 from gatewayd import log
 from gatewayd.daemon.build import Kernel
-from gatewayd.daemon.memory import MemoryGuard
+from gatewayd.daemon.memory import MemoryGuard, give_back
 from gatewayd.daemon.systemd import WATCHDOG, Notifier
 from gatewayd.errors import StoreBroken, StoreError
 from gatewayd.retention.reserve import Reserve
@@ -30,6 +31,7 @@ from gatewayd.store.database import Tx
 LAG_S: Final = 0.5
 RESERVE_S: Final = 1.0
 MEMORY_S: Final = 1.0
+GIVE_BACK_S: Final = 10.0
 GAUGES_S: Final = 5.0
 COUNTED: Final = 100_000  # recipients for each second between two counts: 1% of a processor
 GAUGES_MOST_S: Final = 60.0
@@ -62,6 +64,7 @@ class Housekeeping:
                 group.create_task(self._measure_lag()),
                 group.create_task(self._every(RESERVE_S, self._tend_reserve)),
                 group.create_task(self._every(MEMORY_S, self._look_at_memory)),
+                group.create_task(self._every(GIVE_BACK_S, self._give_back_memory)),
                 group.create_task(self._every(GAUGES_S, self._gauges)),
                 group.create_task(self._every(SWEEP_S, self._sweep)),
             ]
@@ -116,6 +119,9 @@ class Housekeeping:
                 _log.error("memory_short", soft_octets=limit)
             else:
                 _log.info("memory_recovered", soft_octets=limit)
+
+    async def _give_back_memory(self) -> None:
+        await asyncio.to_thread(give_back)  # 0.1 s for 200 MiB
 
     async def _sweep(self) -> None:
         kernel = self._kernel

@@ -5,6 +5,10 @@
 | above the soft limit   | new SMTP connections get 421 4.3.2, HTTP requests 503, not ready    |
 | below 14/15 of it      | all is as before                                                    |
 
+What was freed is given back to the system, by `give_back`: the C library does so by itself only at
+the end of its heap, so what 10,000 TLS sessions leave behind would count as used, and the next
+10,000 would take as much again.
+
 The soft limit is a key of the configuration, or three quarters of the least of: the machine's
 memory, the limits of the cgroup and of those above it, RLIMIT_AS. At the hard limit the kernel
 kills the process, which loses nothing, but costs every session.
@@ -12,6 +16,7 @@ kills the process, which loses nothing, but costs every session.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -50,6 +55,13 @@ def resident_octets(own: Path = OWN) -> int:
     """What this process has in memory now."""
     pages = int((own / "statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def give_back() -> None:
+    """Return what is free in the heap to the system (malloc_trim(3)); not every C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def soft_limit(*, own: Path = OWN, cgroups: Path = CGROUPS) -> int:

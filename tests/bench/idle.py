@@ -44,6 +44,7 @@ AT_ONCE: Final = 8  # handshakes
 PROBES: Final = 600
 PROBE_EVERY_S: Final = 0.02
 WITHIN_S: Final = 300.0
+SETTLED_S: Final = 25.0  # memory is given back every 10 s
 OWN_DESCRIPTORS: Final = 200
 
 CONFIG: Final = """
@@ -208,7 +209,14 @@ def gateway_for(directory: Path, connections: int) -> Gateway:
     return Gateway(directory, extra=CONFIG.format(cap=connections + 1))
 
 
-def measure(gateway: Gateway, connections: int, *, tls: bool) -> Figures:
+def measure(
+    gateway: Gateway,
+    connections: int,
+    *,
+    tls: bool,
+    probes: int = PROBES,
+    settled_s: float = SETTLED_S,
+) -> Figures:
     """Connect them all to a daemon that runs, look, let them go, and look again."""
     assert gateway.process is not None
     pid = gateway.process.pid
@@ -230,7 +238,7 @@ def measure(gateway: Gateway, connections: int, *, tls: bool) -> Figures:
         clients.connect()
     figures.connecting_s = time.monotonic() - began
     with probe.asking(figures.waits_while_idle):
-        eventually(lambda: len(figures.waits_while_idle) >= PROBES, within_s=WITHIN_S)
+        eventually(lambda: len(figures.waits_while_idle) >= probes, within_s=WITHIN_S)
     figures.full = resident_mib(pid)
     with socket.create_connection(("127.0.0.1", ports.plain), timeout=60) as one_more:
         figures.too_many = one_more.recv(200)
@@ -238,6 +246,7 @@ def measure(gateway: Gateway, connections: int, *, tls: bool) -> Figures:
     eventually(lambda: gateway.metric("smtp_sessions") == 1, within_s=WITHIN_S)
     eventually(lambda: sockets(pid) <= before, within_s=WITHIN_S)
     figures.sockets = before, sockets(pid)
+    time.sleep(settled_s)
     probe.ask()
     figures.after = resident_mib(pid)
     probe.close()

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -116,6 +117,27 @@ async def test_broken_store_ends_it(kernel: build.Kernel) -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         await service.run(asyncio.Event())
     assert caught.value.subgroup(StoreBroken) is not None
+
+
+async def test_memory_is_given_back_again_and_again(
+    kernel: build.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread: the loop does not wait for it."""
+    loop, own, threads = asyncio.get_running_loop(), threading.get_ident(), list[int]()
+    enough = asyncio.Event()
+
+    def give_back() -> None:
+        threads.append(threading.get_ident())
+        if len(threads) == 3:
+            loop.call_soon_threadsafe(enough.set)
+
+    monkeypatch.setattr(housekeeping, "GIVE_BACK_S", 0.01)
+    monkeypatch.setattr(housekeeping, "give_back", give_back)
+    service = Housekeeping(kernel, Notifier(""), roomy(), watchdog_s=None)
+    async with running(service), asyncio.timeout(WITHIN_S):
+        await enough.wait()
+
+    assert own not in threads
 
 
 async def test_reserve_file_is_made(kernel: build.Kernel) -> None:

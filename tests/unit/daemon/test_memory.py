@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.daemon.memory import PART, MemoryGuard, resident_octets, soft_limit
+from gatewayd.daemon.memory import PART, MemoryGuard, give_back, resident_octets, soft_limit
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -32,6 +32,20 @@ def test_short_above_the_limit_and_well_again_below_it() -> None:
 def test_resident_octets_of_this_process() -> None:
     """More than Python itself, less than the machine has."""
     assert 1 << 20 < resident_octets() < MACHINE
+
+
+def test_give_back_returns_what_is_free_below_the_end_of_the_heap() -> None:
+    """What is still in use here and there keeps the rest, until it is given back."""
+    octets, count = 20_000, 5_000
+    blocks = [bytes(octets) for _ in range(count)]
+    in_use = blocks[::-100]
+    blocks.clear()
+    before = resident_octets()
+
+    give_back()
+
+    assert before - resident_octets() > octets * count / 2
+    assert len(in_use) == 50
 
 
 @pytest.mark.parametrize(
