@@ -43,6 +43,7 @@ PAUSE_S: Final = 1.0  # after the store was busy
 NOTHING_CLAIMED_S: Final = 0.05  # others took what was due, or the database's clock is behind
 FORGOTTEN_S: Final = 600.0  # a next hop without work
 TIDY_S: Final = 5.0  # between two looks at idle sessions and next hops
+STEP_S: Final = 1.0  # of the wall clock against the monotonic one; more is no drift
 
 
 class Route(Protocol):
@@ -302,7 +303,7 @@ class Dispatcher:
 
     async def _tidy(self) -> None:
         """Renew leases, take back those that others let expire, say goodbye to what is not used."""
-        renewed = self._clock.monotonic()
+        renewed, told_s = self._clock.monotonic(), self._offset_s()
         every_s = min(TIDY_S, self._section.renew_s)
         while True:
             await asyncio.sleep(every_s)
@@ -312,13 +313,20 @@ class Dispatcher:
                 if not each.held and not each.window.is_paused and now - each.used_at > FORGOTTEN_S:
                     del self._destinations[next_hop]
             try:
-                if now - renewed >= self._section.renew_s:
-                    renewed = now
+                # Who has set the wall clock has ended leases of ours, or made them longer.
+                offset_s = self._offset_s()
+                was_set = abs(offset_s - told_s) > STEP_S
+                if was_set or now - renewed >= self._section.renew_s:
                     await self._renew()
+                    renewed, told_s = now, offset_s
                 await self._queue.recover(all_leases=False)
                 await self._queue.requeue_in_doubt()
             except (StoreUnavailable, StoreFull) as fault:
                 self._log.error("renewal_failed", reason=str(fault))
+
+    def _offset_s(self) -> float:
+        """How far the wall clock is from the one that nobody sets."""
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     async def _renew(self) -> None:
         """Hold longer what we hold; what is lost and not begun is forgotten."""
