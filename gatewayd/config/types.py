@@ -43,8 +43,9 @@ def is_loopback(host: str) -> bool:
     """Whether a host of the configuration can be reached from this machine only."""
     if host.lower() in ("localhost", "localhost."):
         return True
+    literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(literal).is_loopback
     except ValueError:
         return False
 

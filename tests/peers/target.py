@@ -105,13 +105,23 @@ def _is_fault(line: str) -> bool:
 
 
 @contextlib.contextmanager
-def target(directory: Path, *, http: str = "", **settings: Any) -> Iterator[Target]:  # noqa: ANN401 - of Gateway
+def target(
+    directory: Path,
+    *,
+    http: str = "",
+    refused: Mapping[str, bytes] | None = None,
+    **settings: Any,  # noqa: ANN401 - of Gateway
+) -> Iterator[Target]:
     """One that runs until the end, which is an orderly one.
 
-    http: more lines of `[http]`.
+    Args:
+        directory: for everything it keeps.
+        http: more lines of `[http]`.
+        refused: what the next hop answers to RCPT of an address.
+        settings: the rest of Gateway's.
     """
     with (
-        SmtpSink() as sink,
+        SmtpSink(refused=refused) as sink,
         Gateway(
             directory,
             smarthost=f'host = "127.0.0.1"\nport = {sink.port}\ntls_mode = "none-on-loopback"\n',

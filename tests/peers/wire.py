@@ -50,8 +50,8 @@ class Wire:
         """Connect to a port of this machine, or to a unix socket."""
         if isinstance(at, Path):
             self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(str(at))  # waits while the backlog is full; a deadline would not
             self._socket.settimeout(within_s)
-            self._socket.connect(str(at))
             return
         self._socket = socket.create_connection((HOME, at), within_s, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -381,7 +381,8 @@ def test_who_leaves_leaves_once_and_alone(visited: Visited) -> None:
 XSS = (
     "'><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg/onload=alert(1)>",
     "{{7*7}}", "${7*7}", "<%= 7*7 %>", "</title><script>", "javascript:alert(1)",
-    "<iframe src=//x>", "%3Cscript%3E", '"><base href=//evil.test>', "<meta http-equiv=refresh content=0>",
+    "<iframe src=//x>", "%3Cscript%3E", '"><base href=//evil.test>',
+    "<meta http-equiv=refresh content=0>",
 )  # fmt: skip
 ELEMENTS = {"html", "head", "meta", "title", "style", "body", "main", "h1", "p"}
 FORM = {"form", "input", "button"}
