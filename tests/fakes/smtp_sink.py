@@ -61,6 +61,10 @@ class SmtpSink:
         with self._lock:
             return list(self._copies)
 
+    def refuse(self, address: str, reply: bytes) -> None:
+        """Answer RCPT of an address so, from now on."""
+        self._refused[address] = reply
+
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._started.wait(WAIT_S)

@@ -7,18 +7,24 @@ attack it takes a plain message by SMTP, delivers it, and its log holds no error
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.peers.attacker import MAILBOX, Attacker, assert_goes_on, count, logged_in, stored
+from tests.peers.attacker import (
+    COST_S,
+    MAILBOX,
+    Attacker,
+    assert_goes_on,
+    count,
+    cpu_s,
+    logged_in,
+    stored,
+)
+from tests.peers.bombs import BOMBS
 from tests.peers.target import Target, target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-COST_S = 5.0  # of a processor, for one message of up to 4 MB; measured are 0.35
 
 
 @pytest.fixture(scope="module")
@@ -131,68 +137,6 @@ def test_mail_in_a_loop_ends(attacked: Target) -> None:
 
 
 # What it is made of.
-
-
-NUMBERED = b"".join(b"X-%d: y\r\n" % number for number in range(40_000))
-TYPE = b"Content-Type: multipart/mixed; boundary=b\r\n"
-PART, END = TYPE + b"\r\n--b\r\n", b"\r\nx\r\n--b--\r\n"
-BODY = b"\r\nx\r\n"
-
-
-def nested(depth: int) -> bytes:
-    head = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
-    return b"".join(head % (number, number) for number in range(depth)) + BODY
-
-
-def folded(name: str, pieces: list[bytes], last: bytes = b"") -> bytes:
-    """A field of many pieces, 60 in a line."""
-    lines = [b"".join(pieces[start : start + 60]) for start in range(0, len(pieces), 60)]
-    return name.encode() + b": x" + b"\r\n ".join(lines) + last + b"\r\n"
-
-
-def params(count_: int) -> list[bytes]:
-    return [b";a%d=b" % number for number in range(count_)]
-
-
-WORDS, ADDRESSES = [b" =?u?q?=41?="] * 4000, [b",a@b.c"] * 8000
-LONG = b"=" + b"b" * 900
-BOUNDARY = [b";boundary*%d=b" % number for number in range(3500)]
-TAKEN, COMPLEX, BAD_HEADER, NOT_ME = (250, "2.0.0"), (550, "5.6.0"), (550, "5.6.0"), (550, "5.7.1")
-BOMBS = {
-    "nested 900": (nested(900), COMPLEX),
-    "nested 90": (nested(90), TAKEN),
-    "parts 100k": (TYPE + b"\r\n" + b"--b\r\n\r\n" * 100_000, COMPLEX),
-    "fields 40k": (NUMBERED + BODY, BAD_HEADER),
-    "fields 40k in a part": (PART + NUMBERED + END, COMPLEX),
-    "parameters 8k": (folded("Content-Type", params(8000)) + BODY, TAKEN),
-    "parameters 10k in a part": (PART + folded("Content-Type", params(10_000)) + END, COMPLEX),
-    "one parameter 8k times": (folded("Content-Type", [b";name=b"] * 8000) + BODY, TAKEN),
-    "words 4k": (folded("X-Words", WORDS) + BODY, TAKEN),
-    "words 4k in From": (folded("From", WORDS, b" <agent@sender.test>") + BODY, TAKEN),
-    "words 4k in the subject": (folded("Subject", WORDS) + BODY, BAD_HEADER),
-    "addresses 8k": (folded("To", ADDRESSES) + BODY, TAKEN),
-    "addresses 8k in From": (folded("From", ADDRESSES) + BODY, NOT_ME),
-    "addresses 16k": (folded("To", ADDRESSES * 2) + BODY, BAD_HEADER),
-    "commas in From": (folded("From", [b","] * 29_000) + BODY, NOT_ME),
-    "brackets in From": (folded("From", [b"("] * 29_000) + BODY, NOT_ME),
-    "quotes in From": (folded("From", [b'"'] * 29_000) + BODY, NOT_ME),
-    "spaces in From": (folded("From", [b" "] * 29_000, b".") + BODY, BAD_HEADER),
-    "messages 500": (b"Content-Type: message/rfc822\r\n\r\n" * 500 + b"x\r\n", COMPLEX),
-    "boundary of 900": (TYPE.replace(b"=b", LONG) + b"\r\n" + b"--bb\r\n" * 9000, COMPLEX),
-    "boundary in 3500 pieces": (folded("Content-Type", BOUNDARY) + BODY, TAKEN),
-    "dashes": (TYPE + b"\r\n" + b"--\r\n" * 500_000, TAKEN),
-    "nearly the boundary": (TYPE + b"\r\n" + b"--c\r\n" * 400_000, TAKEN),
-    "base64 in one line": (b"\r\n" + b"QUFB" * 1_000_000 + b"\r\n", BAD_HEADER),
-    "empty lines": (b"\r\n" * 1_000_000, TAKEN),
-}  # fmt: skip
-
-
-def cpu_s(attacked: Target) -> float:
-    """What the daemon has used of the processor; waiting for others does not count."""
-    assert attacked.gateway.process is not None
-    text = Path(f"/proc/{attacked.gateway.process.pid}/stat").read_text()
-    fields = text.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_message_is_taken_apart_within_limits(attacked: Target) -> None:
