@@ -6,7 +6,7 @@ RFC 9562 5.7. Standard library versions before 3.14 have no `uuid7`.
 from __future__ import annotations
 
 import datetime as dt
-import secrets
+import os
 from typing import NewType
 
 QueueId = NewType("QueueId", str)  # one submission: the message
@@ -15,6 +15,9 @@ AttemptId = NewType("AttemptId", str)  # one try of one batch; also the lease to
 EventId = NewType("EventId", str)
 MailboxId = NewType("MailboxId", str)
 TokenId = NewType("TokenId", str)  # the `jti` of a token
+
+_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_RANDOM = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)  # the bits that are neither
 
 _last = 0
 
@@ -25,24 +28,18 @@ def uuid7(now: dt.datetime) -> str:
     Two threads at once may make ids in either order; they are unique in any case.
     """
     global _last  # noqa: PLW0603 - ids of one millisecond must still sort by the order they were made
-    milliseconds = int(now.timestamp() * 1000)
-    value = (
-        (milliseconds << 80)
-        | (0x7 << 76)
-        | (secrets.randbits(12) << 64)
-        | (0b10 << 62)
-        | secrets.randbits(62)
-    )
+    random = int.from_bytes(os.urandom(10), "big")
+    value = int(now.timestamp() * 1000) << 80 | random & _RANDOM | _VERSION_AND_VARIANT
     if value <= _last:
-        value = _next_after(_last)
+        value = _next_after(_last, random)
     _last = value
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _next_after(value: int) -> int:
+def _next_after(value: int, random: int) -> int:
     """Count up in the random bits, leaving version and variant as they are (RFC 9562 6.2)."""
-    low = (value & ((1 << 62) - 1)) + 1 + secrets.randbits(32)
+    low = (value & ((1 << 62) - 1)) + 1 + (random & 0xFFFF_FFFF)
     carry, low = low >> 62, low & ((1 << 62) - 1)
     high = (value >> 64) & 0xFFF
     high += carry

@@ -16,7 +16,7 @@ from gatewayd.ids import QueueId
 from gatewayd.mail import encoded_word, received
 from gatewayd.mail.compose import ComposeError, Fields, compose
 from gatewayd.mail.envelope import BodyType, Envelope, Recipient
-from gatewayd.mail.header import Field, HeaderSection, format_date
+from gatewayd.mail.header import HeaderSection, format_date
 from gatewayd.mail.mailbox_list import format_originator
 from gatewayd.mail.message import RawMessage
 from gatewayd.policy import options
@@ -132,8 +132,8 @@ def shown_message_id(header: HeaderSection) -> str:
     return (header.first("Message-ID") or b"").decode("utf-8", "replace")[:998]
 
 
-def _is_not_kept(field: Field) -> bool:
-    return field.key in _NOT_KEPT or options.is_option(field)
+def _is_not_kept(key: bytes) -> bool:
+    return key in _NOT_KEPT or options.is_option(key)
 
 
 def _once(recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:

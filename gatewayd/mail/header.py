@@ -134,19 +134,25 @@ class HeaderSection:
         fields = self.by_name.get(_key(name))
         return fields[0].value if fields else None
 
-    def without(self, unwanted: str | Collection[str] | Callable[[Field], bool]) -> HeaderSection:
-        """The section less the fields of this name, of these names, or that the function picks."""
+    def without(self, unwanted: str | Collection[str] | Callable[[bytes], bool]) -> HeaderSection:
+        """The section less the fields of this name, or of these; a function is asked by `key`."""
         if callable(unwanted):
-            kept = [each.raw for each in self.fields if not unwanted(each)]
+            keys = {key for key in self.by_name if unwanted(key)}
         else:
             names = (unwanted,) if isinstance(unwanted, str) else unwanted
-            keys = set(map(_key, names))
-            kept = [each.raw for each in self.fields if each.key not in keys]
-        return self if len(kept) == len(self.fields) else HeaderSection(b"".join(kept))
+            keys = self.by_name.keys() & set(map(_key, names))
+        if not keys:
+            return self
+        return HeaderSection(b"".join([each.raw for each in self.fields if each.key not in keys]))
 
     def prepend(self, name: str, value: str, *, smtputf8: bool = False) -> HeaderSection:
         """A new field before all others; raises HeaderSyntaxError as `render_field` does."""
-        return HeaderSection(render_field(name, value, smtputf8=smtputf8) + self.octets)
+        rendered = render_field(name, value, smtputf8=smtputf8)
+        section = HeaderSection(rendered + self.octets)
+        if self._fields is not None:  # known already, so not looked for again
+            fields = (Field(name.encode("ascii"), rendered), *self._fields)
+            object.__setattr__(section, "_fields", fields)
+        return section
 
     def append(self, name: str, value: str, *, smtputf8: bool = False) -> HeaderSection:
         """A new field after all others."""

@@ -33,10 +33,12 @@ class Candidate:
 def fault_of(
     principal: Principal, envelope: Envelope, message: RawMessage, limits: LimitsSection
 ) -> Refused | None:
-    """The first of sender binding, limits and recipient syntax that is broken."""
+    """The first of sender binding, limits and recipient syntax that is broken.
+
+    message: its header section can be read in one way only (`content.check_header_form`).
+    """
     try:
         identity.check_reverse_path(envelope.reverse_path, principal.mailbox)
-        content.check_header_form(message.header, limits)
         identity.check_header(message.header, principal.mailbox)
         recipients.check_count(len(envelope.recipients), limits)
         content.check(message, limits)

@@ -20,7 +20,7 @@ from typing import Final
 
 from gatewayd.errors import Code, Refused
 from gatewayd.mail import encoded_word
-from gatewayd.mail.header import Field, HeaderSection
+from gatewayd.mail.header import HeaderSection
 from gatewayd.policy.submission import Options
 
 KEY_CHARACTERS: Final = 256
@@ -44,9 +44,9 @@ _QUOTED: Final = re.compile(rb'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\Z')
 _BARE: Final = re.compile(rb"[\x21\x23-\x7e][\x21-\x7e]*\Z")
 
 
-def is_option(field: Field) -> bool:
-    """Whether a field speaks to us, not to the recipient."""
-    return field.key == _KEY or field.key.startswith(PREFIX)
+def is_option(key: bytes) -> bool:
+    """Whether fields of this name, in lower case, speak to us and not to the recipient."""
+    return key == _KEY or key.startswith(PREFIX)
 
 
 def read(header: HeaderSection, given: Options) -> Options:
