@@ -51,9 +51,9 @@ def security(unit: Path, threshold: int) -> subprocess.CompletedProcess[str]:
     return analyze("security", "--offline=true", f"--threshold={threshold}", str(unit))
 
 
-def test_service_is_exposed_at_most_2_0(units: Path) -> None:
+def test_service_is_exposed_at_most_1_6(units: Path) -> None:
     """Lower is better; Debian's postfix@.service has 9.6."""
-    result = security(units / "gatewayd.service", 20)
+    result = security(units / "gatewayd.service", 16)
 
     assert result.returncode == 0, result.stdout[-400:]
 
