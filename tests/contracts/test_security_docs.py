@@ -23,12 +23,10 @@ EXCUSED = {
 
 def rows(file: str, heading: str) -> list[list[str]]:
     """The cells of the table under a heading, without its head."""
-    section = re.split(
-        rf"^#+ {re.escape(heading)}\n", (DOCS / file).read_text(), flags=re.MULTILINE
-    )[1]
-    table = [
-        line for line in re.split(r"^#", section, flags=re.MULTILINE)[0].splitlines() if "|" in line
-    ]
+    text = (DOCS / file).read_text()
+    _, section = re.split(rf"^#+ {re.escape(heading)}\n", text, flags=re.MULTILINE)
+    section, *_ = re.split(r"^#", section, flags=re.MULTILINE)
+    table = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
 
 
