@@ -84,7 +84,7 @@ def test_section_that_is_none_cannot_be_made(octets: bytes) -> None:
 
 @pytest.mark.parametrize(
     "unwanted",
-    ["Received", ("RECEIVED",), {"received", "bcc"}, lambda each: each.key == b"received"],
+    ["Received", ("RECEIVED",), {"received", "bcc"}, lambda key: key == b"received"],
 )
 def test_fields_are_removed_and_others_kept(unwanted: str) -> None:
     """By name, by names, or by a function; all of that name, and no octet of the others."""
