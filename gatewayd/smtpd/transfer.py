@@ -7,6 +7,8 @@ of it is taken for a command (RFC 3030 3).
 
 from __future__ import annotations
 
+import asyncio
+
 from gatewayd.errors import StoreFull
 from gatewayd.mail.lines import DotReader
 from gatewayd.smtpd import commands, replies
@@ -117,6 +119,7 @@ async def _read_to_dot(session: Session, reader: MessageReader) -> None:
             wire.put_back(dots.rest)
             return
         pace.count(len(block))
+        await _let_others_go_on()
 
 
 async def _read_chunk(session: Session, size_octets: int, reader: MessageReader | None) -> None:
@@ -132,6 +135,12 @@ async def _read_chunk(session: Session, size_octets: int, reader: MessageReader 
         if reader is not None:
             reader.feed(block)
         pace.count(len(block))
+        await _let_others_go_on()
+
+
+async def _let_others_go_on() -> None:
+    """Between two blocks: a loop that has read many at once would hold everybody else."""
+    await asyncio.sleep(0)
 
 
 class _Pace:

@@ -146,6 +146,7 @@ def fill(gateway: Gateway, pattern: Pattern, mailboxes: Sequence[str], *, number
                     )
             connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode=WAL")
+    os.sync()  # so that what is measured next does not wait for these pages
 
 
 def _copies(
