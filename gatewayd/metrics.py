@@ -220,6 +220,10 @@ class Metrics:
         """Count recipients whose tries or time are spent."""
         self.outbound_messages_failed.labels(reason="expired").inc(recipients)
 
+    def recipients_withheld(self, recipients: int) -> None:
+        """Count recipients that were suppressed while they waited, and so not tried."""
+        self.outbound_messages_failed.labels(reason="policy").inc(recipients)
+
     def report_taken(self) -> None:
         """Count a report or complaint, once what it says is durable; replays too."""
         self.bounce_reports.inc()

@@ -10,6 +10,7 @@
 | recipient.delivered   | attempt_id, next_hop, code, status, text     | queue/outcome.py       |
 | recipient.deferred    | the same, reason, next_attempt_at            | queue/outcome.py       |
 | recipient.failed      | the same, reason                             | queue/outcome.py       |
+|                       | status, reason: where it was not tried       | queue/withheld.py      |
 | recipient.in_doubt    | attempt_id, next_hop, reason                 | queue/outcome.py       |
 | recipient.expired     | attempt_id, next_hop, reason                 | queue/outcome.py       |
 | recipient.bounced     | class, reason, status, code, text, action,   | bounces/pipeline.py    |

@@ -22,6 +22,7 @@ from gatewayd.mail.address import ForwardPath, ReversePath
 from gatewayd.mail.envelope import BodyType, Notify, Ret
 from gatewayd.mail.header import HeaderSection
 from gatewayd.mail.message import Body, RawMessage, SpooledBody
+from gatewayd.queue.withheld import withhold
 from gatewayd.store import claims, mailboxes, messages
 from gatewayd.store.claims import DueRow
 from gatewayd.store.database import Tx
@@ -78,8 +79,25 @@ class Claim:
         return self.tracks_opens or self.tracks_clicks or self.unsubscribe
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """claims: ours now. withheld: recipients that failed instead; owed: reports about them."""
+
+    claims: list[Claim]
+    withheld: int = 0
+    owed: int = 0
+
+
 def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> list[Claim]:
-    """Claim up to so many pieces of work of each lane, the longest due first."""
+    """As `take`; the claims alone."""
+    return take(tx, wants, lease=lease).claims
+
+
+def take(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> Taken:
+    """Claim up to so many pieces of work of each lane, the longest due first.
+
+    Who is suppressed by now is not claimed, but fails (`withheld.py`).
+    """
     until = tx.now + lease
     due = {
         lane: _of_first(claims.due(tx, lane, limit=count + RECIPIENTS_OF_ONE), count)
@@ -87,8 +105,13 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
     }
     rows = messages.by_ids(tx, {row.queue_id for lane in due.values() for row in lane})
     groups = [group for lane, count in wants.items() for group in _groups(due[lane], rows, count)]
+    paths = {
+        one.recipient_id: ForwardPath.parse(one.forward_path) for group in groups for one in group
+    }
+    sifted = withhold(tx, groups, rows, paths)
+    groups = sifted.groups
     if not groups:
-        return []
+        return Taken(claims=[], withheld=sifted.withheld, owed=sifted.owed)
     queue_ids = {group[0].queue_id for group in groups}
     octets = messages.octets_by_ids(tx, queue_ids)
     owners = mailboxes.by_ids(tx, {rows[queue_id].mailbox_id for queue_id in queue_ids})
@@ -99,7 +122,7 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
             rows[group[0].queue_id],
             contents[group[0].queue_id],
             owner=owners.get(rows[group[0].queue_id].mailbox_id),
-            group=group,
+            recipients=tuple(_recipient(due, paths[due.recipient_id]) for due in group),
             until=until,
         )
         for group in groups
@@ -112,7 +135,7 @@ def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> lis
         },
         until=until,
     )
-    return claimed
+    return Taken(claims=claimed, withheld=sifted.withheld, owed=sifted.owed)
 
 
 def _of_first(due: list[DueRow], count: int) -> list[DueRow]:
@@ -142,7 +165,7 @@ def _claim(
     content: RawMessage,
     *,
     owner: MailboxRow | None,
-    group: list[DueRow],
+    recipients: tuple[ClaimedRecipient, ...],
     until: dt.datetime,
 ) -> Claim:
     return Claim(
@@ -158,7 +181,7 @@ def _claim(
         smtputf8=row.smtputf8,
         envid=row.envid,
         ret=Ret(row.ret) if row.ret else None,
-        recipients=tuple(_recipient(due) for due in group),
+        recipients=recipients,
         message=content,
         lease_until=until,
         tracks_opens="opens" in row.track,
@@ -171,10 +194,10 @@ def _content(row: MessageRow, octets: OctetsRow) -> RawMessage:
     return RawMessage(HeaderSection(octets.header), _body(row, octets))
 
 
-def _recipient(due: DueRow) -> ClaimedRecipient:
+def _recipient(due: DueRow, forward_path: ForwardPath) -> ClaimedRecipient:
     return ClaimedRecipient(
         recipient_id=due.recipient_id,
-        forward_path=ForwardPath.parse(due.forward_path),
+        forward_path=forward_path,
         attempts=due.attempts + 1,
         notify=frozenset(Notify(word) for word in due.notify.split(",") if word),
         orcpt=due.orcpt,

@@ -5,7 +5,8 @@
 | queued    | waits its turn, or until the next attempt  | who is before it; the last reply        |
 | claimed   | is being delivered at this moment          | -                                       |
 | delivered | the next hop has it                        | its reply                               |
-| failed    | refused for good                           | the reply, or a rule of ours            |
+| failed    | refused for good; not tried, because it    | the reply, or a rule of ours            |
+|           | was suppressed while it waited             |                                         |
 | expired   | given up                                   | the schedule, and the last reply        |
 | in_doubt  | may have been taken                        | the mailbox's `on_in_doubt`             |
 | held      | stopped                                    | an operator                             |
@@ -28,6 +29,7 @@ from gatewayd.events.types import EventType
 from gatewayd.ids import QueueId, RecipientId
 from gatewayd.queue import views
 from gatewayd.queue.facts import COUNTED, Fact, Known, Seen, facts, forwarded_to, reported, shown
+from gatewayd.queue.judge import SUPPRESSED
 from gatewayd.queue.states import State
 from gatewayd.queue.views import MessageView, RecipientView
 from gatewayd.reports.bounce_class import classify
@@ -171,6 +173,11 @@ def _delivered(seen: Seen) -> Story:
 
 
 def _failed(seen: Seen) -> Story:
+    if seen.row.reason == SUPPRESSED:
+        where = (
+            f"was not tried again {_tried(seen.view)}" if seen.view.attempts else "was not tried"
+        )
+        return where, _said(seen), "leave it out; or let an operator remove the suppression"
     where = f"was refused for good{_step(seen)} {_tried(seen.view)}"
     return where, _said(seen), _advice(seen)
 

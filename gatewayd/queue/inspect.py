@@ -1,7 +1,8 @@
 """Operator verbs and readers: list, show, explain, hold, release, retry, cancel.
 
 A verb moves the recipients of a message that may be moved, and says of the others why not. One that
-a worker has claimed is left to it (409): its outcome comes first.
+a worker has claimed is left to it (409): its outcome comes first. One that is suppressed is not
+retried (422): it would fail at the next claim, and who wants that has to say so to the list.
 """
 
 from __future__ import annotations
@@ -179,17 +180,26 @@ class Inspector:
         """Do a verb in one transaction.
 
         Raises:
-            Refused: not_found; conflict when no recipient could be moved.
+            Refused: not_found; conflict when no recipient could be moved, recipient_suppressed when
+                only the list keeps them from it.
         """
 
         def work(tx: Tx) -> Moved:
             row = _find(tx, queue_id, None)
             rows = recipients.locked(tx, queue_id)
             allowed = states.sources(happening) - {State.CLAIMED}
-            movable = [one for one in rows if State(one.state) in allowed]
-            left = tuple(_why_not(one, happening) for one in rows if one not in movable)
+            fit = [one for one in rows if State(one.state) in allowed]
+            is_judged = happening is Happening.RETRIED and row.reverse_path  # as `withheld.py` does
+            listed = _suppressed(tx, row, fit) if is_judged else {}
+            movable = [one for one in fit if one.recipient_id not in listed]
+            left = tuple(
+                _why_not(one, happening, listed.get(one.recipient_id))
+                for one in rows
+                if one not in movable
+            )
             if not movable:
-                raise Refused(Code.CONFLICT, "; ".join(left) or "it has no recipients")
+                code = Code.RECIPIENT_SUPPRESSED if listed else Code.CONFLICT
+                raise Refused(code, "; ".join(left) or "it has no recipients")
             to = states.after(State(movable[0].state), happening)
             recipients.change(
                 tx,
@@ -269,7 +279,11 @@ def _key(forward_path: str) -> str:
         return forward_path
 
 
-def _why_not(row: RecipientRow, happening: Happening) -> str:
+def _why_not(row: RecipientRow, happening: Happening, listed: SuppressionRow | None) -> str:
+    if listed is not None:
+        whose = "--all" if listed.scope == ALL else "--mailbox MAILBOX"
+        remove = f"gatewayd suppressions remove {row.forward_path} {whose}"
+        return f"{row.forward_path} is suppressed ({listed.reason}); to let mail go there: {remove}"
     if State(row.state) is State.CLAIMED:
         return f"{row.forward_path} is being delivered at this moment; try again"
     return f"{row.forward_path} is {row.state}, and cannot be {happening.value}"

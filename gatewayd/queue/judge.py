@@ -10,6 +10,8 @@
 |           |           |         | holds what is in doubt                   |                     |
 |           | expired   | yes     | - (no attempt or no time is left)        | both of them        |
 | Released  | queued    | no      | now                                      | none                |
+
+Who is suppressed while it waits is not tried at all: `suppressed`, for `withheld.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
+from gatewayd.errors import Code
 from gatewayd.events.types import Event, EventType
 from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId
 from gatewayd.mail.envelope import Notify
@@ -26,7 +29,9 @@ from gatewayd.mail.reply import Reply
 from gatewayd.queue.schedule import Schedule
 from gatewayd.queue.states import Event as Happening
 from gatewayd.queue.states import State, after
+from gatewayd.store.claims import DueRow
 
+SUPPRESSED: Final = f"{Code.RECIPIENT_SUPPRESSED.word}: suppressed after the message was accepted"
 NOBODY: Final[frozenset[Notify]] = frozenset()
 
 
@@ -102,6 +107,29 @@ def judge(
             return _in_doubt(owed, reason, schedule=schedule, now=now, chance=chance)
         case _:
             assert_never(outcome)
+
+
+def suppressed(due: DueRow, mailbox_id: MailboxId) -> Settled:
+    """What becomes of one whose address is suppressed when it is due: it fails, untried."""
+    status = Code.RECIPIENT_SUPPRESSED.status
+    told = {"reason": SUPPRESSED, "status": status}
+    return Settled(
+        state=after(State.QUEUED, Happening.SUPPRESSED),
+        due_at=None,
+        attempts=due.attempts,
+        reply=None,
+        status=status,
+        reason=SUPPRESSED,
+        events=(
+            Event(
+                type=EventType.RECIPIENT_FAILED,
+                mailbox_id=mailbox_id,
+                queue_id=due.queue_id,
+                recipient_id=due.recipient_id,
+                data=told,
+            ),
+        ),
+    )
 
 
 def _in_doubt(

@@ -14,7 +14,7 @@ from gatewayd.events.wakeup import Wakeup
 from gatewayd.ids import AttemptId, MailboxId, RecipientId
 from gatewayd.mail.outcome import Deferred, InDoubt, Outcome, Released
 from gatewayd.queue import outcome
-from gatewayd.queue.claim import Claim, claim
+from gatewayd.queue.claim import Claim, take
 from gatewayd.queue.outcome import AttemptRecord, Settlement, Terms
 from gatewayd.queue.schedule import Schedule
 from gatewayd.store import claims, recipients
@@ -43,6 +43,8 @@ class Metrics(Protocol):
     def recipients_expired(self, recipients: int) -> None: ...
 
     def addresses_suppressed(self, addresses: int) -> None: ...
+
+    def recipients_withheld(self, recipients: int) -> None: ...
 
 
 class Queue:
@@ -87,10 +89,15 @@ class Queue:
 
     async def claim(self, wants: Mapping[MailboxId, int]) -> list[Claim]:
         """Lease up to so many due messages of each lane; durable when this returns."""
-        claimed = await self._database.write(lambda tx: claim(tx, wants, lease=self._lease))
-        if claimed:
+        taken = await self._database.write(lambda tx: take(tx, wants, lease=self._lease))
+        if taken.withheld:
+            self._metrics.recipients_withheld(taken.withheld)
+            self._wakeup.notify()  # fewer were claimed than wanted, though more may be due
+        if taken.owed:
+            self.owed.notify()
+        if taken.claims:
             failpoints.reach("after_claim")
-        return claimed
+        return taken.claims
 
     async def mark(self, one: Claim) -> None:
         """Note durably that the final dot may be written from now on.

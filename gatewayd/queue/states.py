@@ -19,6 +19,7 @@
 | failed    | retried             | queued    | an operator knows better                          |
 | expired   | retried             | queued    | an operator knows better                          |
 | queued    | retried             | queued    | an operator does not want to wait                 |
+| queued    | suppressed          | failed    | its address was suppressed while it waited        |
 | delivered | bounced             | bounced   | a report came back                                |
 | in_doubt  | bounced             | bounced   | a report proves the hand-over                     |
 | in_doubt  | delivered           | delivered | the same: the next hop still has it, or passed it |
@@ -64,6 +65,7 @@ class Event(enum.StrEnum):
     HELD = "held"
     CANCELLED = "cancelled"
     BOUNCED = "bounced"
+    SUPPRESSED = "suppressed"
 
 
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
@@ -72,6 +74,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.QUEUED, Event.CANCELLED): State.CANCELLED,
     (State.QUEUED, Event.RETRIED): State.QUEUED,
     (State.QUEUED, Event.BOUNCED): State.BOUNCED,
+    (State.QUEUED, Event.SUPPRESSED): State.FAILED,
     (State.CLAIMED, Event.DELIVERED): State.DELIVERED,
     (State.CLAIMED, Event.DEFERRED): State.QUEUED,
     (State.CLAIMED, Event.RELEASED): State.QUEUED,

@@ -146,10 +146,19 @@ class QueueModel:
             row = self.rows[id_]
             assert row.state == "queued"
             assert _when(row) <= now
+            assert not self.is_dead(row)
             row.state, row.attempt_id, row.tries = "claimed", attempt_id, row.tries + 1
         self.tries[attempt_id] = Try(
             queue_id=self.rows[ids[0]].queue_id, recipient_ids=tuple(ids), lease_until=now + LEASE
         )
+
+    def is_dead(self, row: Row) -> bool:
+        """Whether its address was suppressed since: then it is not claimed, but fails."""
+        return (row.mailbox, row.address) in self.dead
+
+    def withhold(self, row: Row) -> None:
+        row.state, row.due_at = "failed", None
+        self._tell("recipient.failed", row.recipient_id)
 
     def may_mark(self, attempt_id: str, now: dt.datetime) -> bool:
         one = self.tries.get(attempt_id)
@@ -248,13 +257,24 @@ class QueueModel:
     def move(self, verb: str, queue_id: str, now: dt.datetime) -> int:
         """Do an operator's verb; how many recipients it moved."""
         told, to, sources = VERBS[verb]
-        moved = [row for row in self.of(queue_id) if row.state in sources]
+        moved = [
+            row
+            for row in self.of(queue_id)
+            if row.state in sources and not (verb == "retry" and self.is_dead(row))
+        ]
         for row in moved:
             row.state, row.due_at = to, now if to == "queued" else None
             row.tries = 0 if verb == "retry" else row.tries
         if moved:
             self._tell(told, queue_id)
         return len(moved)
+
+    def why_none(self, verb: str, queue_id: str) -> str:
+        """The code when a verb moves nobody."""
+        fit = [row for row in self.of(queue_id) if row.state in VERBS[verb][2]]
+        if not self.of(queue_id):
+            return "not_found"
+        return "recipient_suppressed" if fit else "conflict"
 
     def report(self, row: Row, action: str, *, is_dead: bool) -> str:
         """Take a report about a recipient that is kept: `taken`, `early` or `not_handed_over`."""

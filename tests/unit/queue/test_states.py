@@ -21,6 +21,7 @@ queued    claimed   claimed
 queued    held      held
 queued    cancelled cancelled
 queued    retried   queued
+queued    suppressed failed
 claimed   delivered delivered
 claimed   deferred  queued
 claimed   released  queued
