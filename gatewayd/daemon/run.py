@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Final
 
 import gatewayd
 from gatewayd import failpoints, log
@@ -39,6 +39,8 @@ from gatewayd.errors import GatewayError, StoreBroken
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
 from gatewayd.web.health import Fact
+
+BROKEN_S: Final = 5.0  # to stop in, when the store cannot be written any more
 
 _log = log.get_logger(__name__)
 
@@ -186,11 +188,15 @@ class Daemon:
             self.supervisor.stopping.set()
 
     def _break(self, error: StoreBroken) -> None:
-        """Nothing may be acknowledged from now on: stop, and let systemd decide."""
+        """Nothing may be acknowledged from now on: stop, and let systemd decide.
+
+        No reply of a next hop is waited for: there is no place for its outcome.
+        """
         if self.broken is None:
             self.broken = error
             _log.critical("store_broke", reason=str(error), exit_code=error.exit_code)
-            self.stop()
+            if self.supervisor is not None:
+                self.supervisor.stop_within(BROKEN_S)
 
     def _listen_to_signals(self, kernel: build.Kernel, built: Doors) -> None:
         loop = asyncio.get_running_loop()

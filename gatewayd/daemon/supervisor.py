@@ -53,6 +53,11 @@ class Supervisor:
         """Whether every service is ready."""
         return len(self._running) == len(self._services)
 
+    def stop_within(self, seconds: float) -> None:
+        """Stop, and give the services no more than this."""
+        self._shutdown_s = min(self._shutdown_s, seconds)
+        self.stopping.set()
+
     async def run(
         self, on_ready: Callable[[], Awaitable[None]], on_stopping: Callable[[], None]
     ) -> None:

@@ -24,6 +24,7 @@ class Recorded:
         self._stopped = asyncio.Event()
         self._released = asyncio.Event()
         self.ended = asyncio.Event()
+        self.deadline = 0.0
         if not slow:
             self._released.set()
 
@@ -40,8 +41,9 @@ class Recorded:
         self._log.append(f"{self.name} ended")
         self.ended.set()
 
-    async def drain(self, deadline: float) -> None:  # noqa: ARG002 - as the protocol has it
+    async def drain(self, deadline: float) -> None:
         self._log.append(f"{self.name} drains")
+        self.deadline = deadline
         await self._released.wait()
         self._stopped.set()
 
@@ -96,6 +98,19 @@ async def test_doors_close_while_another_service_still_drains() -> None:
     assert "keeper drains" not in log
     slow.release()
     await running
+
+
+async def test_stop_in_a_hurry_gives_every_service_that_long() -> None:
+    """Where nothing can be kept any more, waiting for replies is of no use."""
+    log: list[str] = []
+    services = [Recorded(name, log) for name in ("keeper", "delivery")]
+    supervisor = Supervisor(services, shutdown_s=5000)
+    running = await start(supervisor, log)
+    supervisor.stop_within(3)
+    await running
+
+    latest = asyncio.get_running_loop().time() + 3
+    assert all(0 < service.deadline <= latest for service in services)
 
 
 @pytest.mark.parametrize("failure", [OSError("taken"), StoreBroken("damaged", exit_code=65)])
