@@ -50,6 +50,8 @@ WARM_S = 1200.0  # B8: after 20 minutes
 JUDGED_S = 2400.0  # a slope over less is noise
 RSS_MIB_PER_HOUR = 1.0
 DRAIN_S = 600.0
+# PostgreSQL: what a killed daemon held is taken back when its lease ends, after 20 minutes else.
+LEASES = "lease_s = 60\nrenew_s = 5\nattempt_s = 30\ndot_timeout_s = 20\n"
 STEPS_S = (AHEAD_S, 0, 30, 0)  # the offset after each step
 
 
@@ -240,6 +242,7 @@ def _soak(plan: Plan, directory: Path, server: PostgresServer | None) -> list[st
             directory / "gateway",
             smarthost=f'host = "127.0.0.1"\nport = {sink.port}\ntls_mode = "none-on-loopback"\n',
             retry="first_s = 1\nfactor = 1.0\nattempts = 100000\n",
+            delivery=LEASES if server is not None else "",
             extra=f'[database]\nurl = "{server.url}"\n' if server is not None else "",
         ) as gateway,
     ):
