@@ -6,7 +6,7 @@ RFC 9562 5.7. Standard library versions before 3.14 have no `uuid7`.
 from __future__ import annotations
 
 import datetime as dt
-import os
+import secrets
 from typing import NewType
 
 QueueId = NewType("QueueId", str)  # one submission: the message
@@ -28,7 +28,7 @@ def uuid7(now: dt.datetime) -> str:
     Two threads at once may make ids in either order; they are unique in any case.
     """
     global _last  # noqa: PLW0603 - ids of one millisecond must still sort by the order they were made
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(secrets.token_bytes(10), "big")
     value = int(now.timestamp() * 1000) << 80 | random & _RANDOM | _VERSION_AND_VARIANT
     if value <= _last:
         value = _next_after(_last, random)

@@ -1,7 +1,7 @@
 """A message costs no more of the interpreter than it did: counted, so no load of the machine shows.
 
-`python -m tests.bench.cost` prints the figures. Who makes a part cheaper writes the new figure here,
-so that it stays so; who makes it dearer for a good reason, too.
+`python -m tests.bench.cost` prints the figures. Who makes a part cheaper writes its new figure here
+so that it stays so; who makes it dearer for a good reason does, too.
 """
 
 from __future__ import annotations
