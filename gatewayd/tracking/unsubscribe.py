@@ -3,11 +3,15 @@
 | what there is                              | what is done                                       |
 |--------------------------------------------|----------------------------------------------------|
 | nothing yet                                | suppression for this mailbox, fact, both events    |
-| a suppression for this mailbox that ends   | it ends no more, its reason is `unsubscribed`      |
-| one without end                            | it stays as it is                                  |
+| a suppression for this mailbox             | it ends no more, its reason is `unsubscribed`      |
+| one that is so already                     | it stays as it is                                  |
 | one that holds for every mailbox           | as nothing: that one may be taken away             |
 | the fact: it has left before               | not told again; a suppression that an operator     |
 |                                            | took away since comes back                         |
+| sandbox mail: it never left this machine   | fact and its event; real mail is kept from nobody  |
+
+An unsubscription outweighs whatever else is on the list (`suppression/rules.py`): an agent's own
+word in its place could be taken back by the agent.
 
 All of it is one transaction, and the same request a thousand times changes one row once.
 """
@@ -21,7 +25,7 @@ from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
 from gatewayd.ids import MailboxId, RecipientId
 from gatewayd.mail.address import Address
-from gatewayd.store import suppressions, tracking
+from gatewayd.store import messages, suppressions, tracking
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.suppressions import SuppressionRow
 from gatewayd.store.tracking import TrackedRow
@@ -55,10 +59,11 @@ def _leave(tx: Tx, recipient_id: RecipientId, how: How) -> bool:
     row = tracking.locked(tx, [recipient_id]).get(recipient_id)
     if row is None:
         return False
-    mailbox_id = tracking.owners(tx, [row.queue_id]).get(row.queue_id)
-    if mailbox_id is None:
+    message = messages.by_ids(tx, [row.queue_id]).get(row.queue_id)
+    if message is None:
         return False
-    events = _suppress(tx, row, mailbox_id, how)
+    mailbox_id = message.mailbox_id
+    events = [] if message.sandbox else _suppress(tx, row, mailbox_id, how)
     if row.unsubscribed_at is None:
         tracking.keep(tx, "unsubscribed_at", [recipient_id], at=tx.now)
         events.insert(
@@ -72,7 +77,7 @@ def _suppress(tx: Tx, row: TrackedRow, mailbox_id: MailboxId, how: How) -> list[
     address = Address.parse(row.forward_path)
     key = address.canonical
     there = suppressions.find(tx, [(mailbox_id, key)]).get((mailbox_id, key))
-    if there is not None and there.expires_at is None:
+    if there is not None and (there.reason, there.expires_at) == (REASON, None):
         return []
     suppressions.put(
         tx,

@@ -12,15 +12,16 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from gatewayd import ids
 from gatewayd.config.returns import TrackingSection
-from gatewayd.errors import StoreUnavailable
+from gatewayd.errors import Refused, StoreUnavailable
 from gatewayd.events.types import EventType
 from gatewayd.ids import QueueId, RecipientId
 from gatewayd.metrics import Metrics
-from gatewayd.store import events, recipients, suppressions
+from gatewayd.store import events, recipients, schema, suppressions
 from gatewayd.store.database import Database
 from gatewayd.store.events import EventRow
 from gatewayd.store.recipients import RecipientRow
@@ -36,6 +37,7 @@ from tests.fakes.clock import NOW, ManualClock
 from tests.fakes.http_api import FakeApi
 from tests.fakes.recipients import BASE, URL, FakeRecipients
 from tests.fakes.stores import Store
+from tests.fakes.world import World
 
 MESSAGE = QueueId("q1")
 BOB, CAT = (RecipientId(f"01936f1e-0000-7000-8000-00000000000{number}") for number in (1, 2))
@@ -570,7 +572,7 @@ async def test_leaving_again_after_an_operator_let_mail_go(database: Database) -
 @pytest.mark.parametrize(
     ("scope", "ends", "expected"),
     [
-        ("m1", None, [("m1", "complaint", None)]),
+        ("m1", None, [("m1", "unsubscribed", None)]),
         ("m1", NOW + HOUR, [("m1", "unsubscribed", None)]),
         ("m1", NOW - HOUR, [("m1", "unsubscribed", None)]),
         (ALL, None, [(ALL, "complaint", None), ("m1", "unsubscribed", None)]),
@@ -590,6 +592,33 @@ async def test_leaving_where_a_suppression_is_already(
 
     found = [(one.scope, one.reason, one.expires_at) for one in await _suppressions(database)]
     assert found == expected
+
+
+async def test_agent_cannot_take_back_what_a_recipient_said(world: World) -> None:
+    """Though the agent's own word was there first, and without end."""
+    queue_id = await world.sent("bob@example.net")
+    (recipient,) = (await world.inspector.message(queue_id, None)).recipients
+    scope = (await world.principal()).mailbox_id
+    await world.suppressions.add("bob@example.net", scope=scope, reason="asked", source="api")
+    await Unsubscribes(world.database).leave(recipient.recipient_id, How.ONE_CLICK)
+
+    with pytest.raises(Refused) as refused:
+        await world.suppressions.take_back("bob@example.net", scope=scope)
+
+    assert refused.value.code == "suppression_protected"
+
+
+async def test_leaving_sandbox_mail_keeps_nobody_from_real_mail(database: Database) -> None:
+    """It is confirmed and noted, once; the list is as it was."""
+    await _deliver(database)
+    await database.write(lambda tx: tx.execute(update(schema.messages).values(sandbox=True)))
+    unsubscribes = Unsubscribes(database)
+
+    assert [await unsubscribes.leave(BOB, how) for how in How] == [True, True]
+
+    assert await _suppressions(database) == []
+    assert (await _row(database)).unsubscribed_at == NOW
+    assert [one.type for one in await _events(database)] == ["recipient.unsubscribed"]
 
 
 async def test_a_recipient_that_is_not_there_cannot_leave(database: Database) -> None:
