@@ -1,7 +1,10 @@
 # make run   sets everything up and starts a daemon on loopback to play with
 # make test  runs every check and test
-# make bench  measures how fast it accepts and delivers
-# make faults  kills the daemon 20 times at every fail point, and takes its power away 50 times
+# make bench  measures how fast it is, beside other servers (ARGS="--rounds 1 W1", ARGS=--write)
+# make scale  measures it before a million queued messages and with ten thousand connections
+# make faults  kills it 20 times at every fail point and 1000 times anywhere, takes its power 50 times
+# make soak  runs it for two hours with kills and a clock that jumps (ARGS="--minutes 15")
+# make audit  looks up the pins in a database of known holes
 # make fuzz  gives every parser five minutes of inputs that nobody has thought of
 
 PYTHON ?= python3
@@ -11,7 +14,7 @@ ARGS   ?=
 # Tests wait for daemons and peers more than they compute, so there is one more than cores.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: run test check bench faults fuzz format lock clean
+.PHONY: run test check audit bench scale faults soak fuzz format lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/gatewayd localserve $(ARGS)
@@ -25,12 +28,24 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+audit: $(VENV)/.dev
+	$(BIN)/python -m tests.audit
+
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.bench.accept $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+scale: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.scale $(ARGS)
+	$(BIN)/python -m tests.bench.idle
+	$(BIN)/python -m tests.bench.lag
 
 faults: $(VENV)/.dev
-	GATEWAYD_KILLS=20 GATEWAYD_LOSSES=50 $(BIN)/pytest -n auto \
-	  tests/system/test_faults.py tests/system/test_power_loss.py $(PYTEST_ARGS)
+	GATEWAYD_KILLS=20 GATEWAYD_KILLS_RANDOM=1000 GATEWAYD_LOSSES=50 $(BIN)/pytest -n auto \
+	  tests/system/test_faults.py tests/system/test_power_loss.py \
+	  tests/system/test_random_kills.py $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(ARGS)
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
