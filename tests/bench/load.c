@@ -1,12 +1,14 @@
 /* load: an SMTP client that costs little, so that what is measured is the server.
  *
- *   load PORT CONNECTIONS SESSIONS MESSAGES OCTETS RATE AUTH SENDER
+ *   load PORT CONNECTIONS SESSIONS MESSAGES OCTETS RATE AUTH SENDER SECURITY
  *
  * Each of CONNECTIONS threads makes SESSIONS sessions of MESSAGES messages with OCTETS octets of
  * body. MAIL, RCPT and DATA go in one write where the server offers PIPELINING. AUTH is the base64
  * of a PLAIN response, or - for none. RATE is messages a second over all, or 0 for as fast as it
- * goes. Printed is one line of JSON: messages, seconds, and percentiles of the time from the final
- * dot to its reply, in milliseconds.
+ * goes. SECURITY is plain, or tls for TLS from the first octet (RFC 8314), with a handshake of its
+ * own for each session and no look at the certificate; it needs a build with -DWITH_TLS -lssl.
+ * Printed is one line of JSON: messages, seconds, and percentiles of the time from the final dot to
+ * its reply, in milliseconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,6 +22,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
 
 static int port, connections, sessions, messages, octets;
 static double rate, begun;
@@ -32,8 +37,15 @@ static _Atomic long done, started;
 typedef struct {
     int fd, pipelining;
     size_t from, to;
+#ifdef WITH_TLS
+    SSL *tls;
+#endif
     char line[8192];
 } Peer;
+
+#ifdef WITH_TLS
+static SSL_CTX *context;
+#endif
 
 static double now(void) {
     struct timespec at;
@@ -46,10 +58,24 @@ static void fail(const char *what, const char *line) {
     exit(1);
 }
 
+static ssize_t put(Peer *peer, const char *text, size_t length) {
+#ifdef WITH_TLS
+    if (peer->tls) return SSL_write(peer->tls, text, length);
+#endif
+    return send(peer->fd, text, length, MSG_NOSIGNAL);
+}
+
+static ssize_t get(Peer *peer, char *text, size_t length) {
+#ifdef WITH_TLS
+    if (peer->tls) return SSL_read(peer->tls, text, length);
+#endif
+    return read(peer->fd, text, length);
+}
+
 static void say(Peer *peer, const char *text, size_t length) {
     while (length) {
-        ssize_t sent = send(peer->fd, text, length, MSG_NOSIGNAL);
-        if (sent < 0) fail("write", strerror(errno));
+        ssize_t sent = put(peer, text, length);
+        if (sent <= 0) fail("write", strerror(errno));
         text += sent;
         length -= sent;
     }
@@ -65,7 +91,7 @@ static int hear(Peer *peer) {
                 peer->to -= peer->from;
                 peer->from = 0;
             }
-            ssize_t got = read(peer->fd, peer->line + peer->to, sizeof peer->line - peer->to);
+            ssize_t got = get(peer, peer->line + peer->to, sizeof peer->line - peer->to);
             if (got <= 0) fail("read", got ? strerror(errno) : "closed");
             peer->to += got;
         }
@@ -99,12 +125,27 @@ static void greet(Peer *peer) {
     peer->fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(peer->fd, (struct sockaddr *)&at, sizeof at)) fail("connect", strerror(errno));
+#ifdef WITH_TLS
+    if (context) {
+        peer->tls = SSL_new(context);
+        SSL_set_fd(peer->tls, peer->fd);
+        if (SSL_connect(peer->tls) != 1) fail("handshake", "refused");
+    }
+#endif
     expect(peer, 220);
     ask(peer, "EHLO load.test\r\n", 250);
     if (strcmp(auth, "-")) {
         snprintf(line, sizeof line, "AUTH PLAIN %s\r\n", auth);
         ask(peer, line, 235);
     }
+}
+
+static void part(Peer *peer) {
+    ask(peer, "QUIT\r\n", 221);
+#ifdef WITH_TLS
+    if (peer->tls) SSL_free(peer->tls);
+#endif
+    close(peer->fd);
 }
 
 static void hand_in(Peer *peer, long number) {
@@ -142,8 +183,7 @@ static void *client(void *unused) {
             }
             hand_in(&peer, number);
         }
-        ask(&peer, "QUIT\r\n", 221);
-        close(peer.fd);
+        part(&peer);
     }
     return NULL;
 }
@@ -154,7 +194,8 @@ static int by_size(const void *one, const void *other) {
 }
 
 int main(int count, char **word) {
-    if (count != 9) fail("usage", "load PORT CONNECTIONS SESSIONS MESSAGES OCTETS RATE AUTH SENDER");
+    if (count != 10)
+        fail("usage", "load PORT CONNECTIONS SESSIONS MESSAGES OCTETS RATE AUTH SENDER SECURITY");
     port = atoi(word[1]);
     connections = atoi(word[2]);
     sessions = atoi(word[3]);
@@ -163,6 +204,13 @@ int main(int count, char **word) {
     rate = atof(word[6]);
     auth = word[7];
     sender = word[8];
+    if (!strcmp(word[9], "tls")) {
+#ifdef WITH_TLS
+        context = SSL_CTX_new(TLS_client_method());
+#else
+        fail("tls", "built without");
+#endif
+    }
     long total = (long)connections * sessions * messages;
     waits = calloc(total, sizeof *waits);
     body = malloc(octets + 1024);
