@@ -257,12 +257,12 @@ class _Refused:
 
 
 def _failed(one: Settlement, outcome: Outcome) -> _Refused | None:
-    """What refused a recipient of real mail; None for every other outcome.
+    """What refused a recipient of a submitter's real mail; None for every other outcome.
 
     Each RCPT is answered alone, so its outcome is a value of its own; what is answered later is
     given to all, and is one and the same object for them.
     """
-    if not isinstance(outcome, Failed) or one.claim.sandbox:
+    if not isinstance(outcome, Failed) or one.claim.sandbox or one.claim.reverse_path.is_null:
         return None
     shared_by = sum(each is outcome for each in one.outcomes.values())
     return _Refused(outcome=outcome, phase=one.attempt.phase, shared_by=shared_by)

@@ -12,7 +12,8 @@
 What the reply then means is for `reports/bounce_class.py` and `suppression/rules.py` to say, as for
 a report. The address is always the recipient's own: whatever address the text names, a next hop can
 speak for no other. Sandbox mail suppresses nobody: the simulator plays dead addresses, and real
-mail to them must not be refused for that.
+mail to them must not be refused for that. Nor does mail of ours, from the null reverse-path: no
+submitter wrote to those addresses, they are the mailbox's own and the operator's.
 """
 
 from __future__ import annotations

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 
 import pytest
+from sqlalchemy import event
 
 from gatewayd.errors import Code, Refused
 from gatewayd.mail.address import Address
 from gatewayd.store import events
 from gatewayd.store.suppressions import ALL
+from gatewayd.suppression.importing import Importer, NewRow
 from gatewayd.suppression.rules import AGENT
 from tests.fakes.clock import NOW
 from tests.fakes.world import World
@@ -178,3 +181,22 @@ async def test_strongest_stays_whoever_comes_first(world: World) -> None:
     assert [(row.reason, row.source, row.expires_at) for row in rows] == [
         ("complaint", "arf", NOW + 9 * HOUR)
     ] * 10
+
+
+async def test_addresses_are_written_and_locked_in_their_order(world: World) -> None:
+    """Whatever the order they come in: so two nodes never wait for each other."""
+    bound: list[list[str]] = []
+    event.listen(
+        world.database.engine, "before_cursor_execute",
+        lambda *given: bound.append(re.findall(r"'([a-e])@x.example'", str(given[3]))),
+    )  # fmt: skip
+    for reason in ("hard_bounce", "complaint"):  # when they are new, and when they are there
+        rows = [
+            NewRow(address=f"{name}@x.example", scope="m1", reason=reason, source="s")
+            for name in "dbeac"
+        ]
+        await Importer(world.database).take(rows)
+
+    changes = [names for names in bound if names]
+    assert [set(names) for names in changes] == [set("abcde")] * 4  # add; add, lock, change
+    assert [names for names in changes if names != sorted(names)] == []
