@@ -2,25 +2,31 @@
 
 Each revision runs in one transaction with the mark that it was run, on both databases, so a
 migration that is killed has not happened.
+
+Alembic is imported when there is something to migrate or to tell about it, not by a daemon that
+finds its schema: it takes 10 MiB.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Select, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError
 
 from gatewayd.errors import SchemaMismatch
+from gatewayd.store import schema
 from gatewayd.store.dialect import Dialect
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
 _DIRECTORY: Final = Path(__file__).parent / "migrations"
+_MARK: Final = "alembic_version"  # where Alembic keeps the last revision that was run
+_MARKED: Final[Select[Any]] = select(column("version_num")).select_from(table(_MARK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,10 @@ def current(dialect: Dialect) -> str | None:
     engine = dialect.writer_engine()
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table(_MARK):
+                return None
+            found = connection.execute(_MARKED).scalar_one_or_none()
+            return None if found is None else str(found)
     except DBAPIError as error:
         raise dialect.map_error(error) from error
     finally:
@@ -72,7 +81,7 @@ def upgrade(dialect: Dialect) -> list[str]:
     engine = dialect.writer_engine()
     try:
         with engine.connect() as connection, connection.begin():
-            command.upgrade(_config(connection), "head")
+            _run(connection, "head")
     except DBAPIError as error:
         raise dialect.map_error(error) from error
     finally:
@@ -88,14 +97,15 @@ def check(dialect: Dialect) -> None:
         SchemaMismatch: says which command helps.
     """
     found = current(dialect)
+    if found == schema.REVISION:
+        return
     refuse_unknown(found)
     if found is None:
         raise SchemaMismatch("the database is empty; make its tables with `gatewayd db init`")
-    if found != head():
-        raise SchemaMismatch(
-            f"the database has schema {found}, this gatewayd needs {head()}; back it up, then run "
-            "`gatewayd db migrate`"
-        )
+    raise SchemaMismatch(
+        f"the database has schema {found}, this gatewayd needs {schema.REVISION}; back it up, then "
+        "run `gatewayd db migrate`"
+    )
 
 
 def refuse_unknown(revision: str | None) -> None:
@@ -114,10 +124,18 @@ def refuse_unknown(revision: str | None) -> None:
 def upgrade_engine(engine: Engine, to: str = "head") -> None:
     """Run every missing revision on an engine, up to one, for tests."""
     with engine.connect() as connection, connection.begin():
-        command.upgrade(_config(connection), to)
+        _run(connection, to)
+
+
+def _run(connection: Connection, to: str) -> None:
+    from alembic import command  # noqa: PLC0415 - see above
+
+    command.upgrade(_config(connection), to)
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
     config = Config()
     config.set_main_option("script_location", str(_DIRECTORY))
     config.set_main_option("path_separator", "os")
@@ -126,4 +144,6 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def _scripts() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
+
     return ScriptDirectory.from_config(_config())
