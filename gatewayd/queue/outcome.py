@@ -101,6 +101,7 @@ def settle(
         For each settlement None, or LeaseLost when none of its recipients was still ours; and what
         is to be counted.
     """
+    claims.keep_from_others(tx, [one.claim.attempt_id for one in settlements])
     held = claims.held(tx, [id_ for one in settlements for id_ in one.outcomes])
     overtaken = _overtaken(tx, held)
     changes = _Changes(terms, now=tx.now)
@@ -133,6 +134,7 @@ def recover(tx: Tx, attempts: Sequence[AttemptId], *, terms: Terms) -> tuple[int
     Returns:
         How many recipients were released, and how many are in doubt.
     """
+    claims.keep_from_others(tx, attempts)
     held = claims.held_by(tx, attempts)
     rows_of = messages.by_ids(tx, {row.queue_id for row in held})
     owners = mailboxes.by_ids(tx, {row.mailbox_id for row in rows_of.values()})

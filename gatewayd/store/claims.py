@@ -134,6 +134,11 @@ _OPEN = lock_to_change(
     )
     .order_by(attempts.c.attempt_id)
 )
+_THESE = lock_to_change(
+    select(attempts.c.attempt_id)
+    .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
+    .order_by(attempts.c.attempt_id)
+)
 _MARK = (
     update(attempts)
     .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
@@ -279,6 +284,18 @@ def still_ours(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set
 def still_open(tx: Tx, ids: Collection[AttemptId]) -> set[AttemptId]:
     """Those attempts whose outcome was not kept yet."""
     return set(tx.execute(_STILL_OPEN, {"ids": sorted(ids)}).scalars())
+
+
+def keep_from_others(tx: Tx, ids: Collection[AttemptId]) -> None:
+    """Lock attempts before their recipients, which is the order in which `expired` comes to them.
+
+    In the other order two nodes wait for each other: one that takes a lease back, and one that
+    keeps the outcome of it at this moment.
+    """
+    if tx.dialect.has_single_node:
+        return
+    for some in chunks(sorted(ids)):
+        tx.execute(_THESE, {"ids": some})
 
 
 def mark(tx: Tx, ids: Collection[AttemptId]) -> None:
