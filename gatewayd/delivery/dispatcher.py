@@ -319,7 +319,7 @@ class Dispatcher:
                 if was_set or now - renewed >= self._section.renew_s:
                     await self._renew()
                     renewed, told_s = now, offset_s
-                await self._queue.recover(all_leases=False)
+                await self._queue.recover(all_leases=False, held=self._held())
                 await self._queue.requeue_in_doubt()
             except (StoreUnavailable, StoreFull) as fault:
                 self._log.error("renewal_failed", reason=str(fault))
@@ -328,10 +328,15 @@ class Dispatcher:
         """How far the wall clock is from the one that nobody sets."""
         return self._clock.now().timestamp() - self._clock.monotonic()
 
-    async def _renew(self) -> None:
-        """Hold longer what we hold; what is lost and not begun is forgotten."""
+    def _held(self) -> list[Claim]:
+        """What we work on, and what waits for it."""
         held = [running.claim for running, _ in self._running.values()]
         held.extend(claim for each in self._destinations.values() for claim in each.waiting)
+        return held
+
+    async def _renew(self) -> None:
+        """Hold longer what we hold; what is lost and not begun is forgotten."""
+        held = self._held()
         lost = await self._queue.renew(held) if held else set()
         if not lost:
             return

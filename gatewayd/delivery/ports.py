@@ -44,8 +44,8 @@ class QueuePort(Protocol):
         """Give claims back untried; those with a marker become in doubt."""
         ...
 
-    async def recover(self, *, all_leases: bool) -> tuple[int, int]:
-        """Take back leases that have expired; how many recipients are queued, and in doubt."""
+    async def recover(self, *, all_leases: bool, held: Collection[Claim] = ()) -> tuple[int, int]:
+        """Take back expired leases, but for what is held here; how many queued, and in doubt."""
         ...
 
     async def requeue_in_doubt(self) -> int:

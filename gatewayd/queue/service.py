@@ -143,17 +143,23 @@ class Queue:
             self._wakeup.notify()
             self.owed.notify()  # what was in doubt may have expired
 
-    async def recover(self, *, all_leases: bool) -> tuple[int, int]:
+    async def recover(self, *, all_leases: bool, held: Collection[Claim] = ()) -> tuple[int, int]:
         """Take back expired leases, or all of them when no other worker can live.
+
+        Args:
+            all_leases: also those that have not ended yet.
+            held: work that goes on here. Its leases may seem to have ended when the clock was set.
 
         Returns:
             How many recipients were released, and how many are in doubt.
         """
         released = in_doubt = 0
+        ours = {one.attempt_id for one in held}
 
         def work(tx: Tx) -> tuple[int, int, int]:
             before = dt.datetime.max.replace(tzinfo=dt.UTC) if all_leases else tx.now
-            ids = claims.expired(tx, before=before, limit=RECOVER_LIMIT)
+            ended = claims.expired(tx, before=before, limit=RECOVER_LIMIT)
+            ids = [attempt_id for attempt_id in ended if attempt_id not in ours]
             return len(ids), *outcome.recover(tx, ids, terms=self._terms)
 
         while True:

@@ -191,7 +191,12 @@ class FakeQueue:
             self.put(*held)
         self.changed.set()
 
-    async def recover(self, *, all_leases: bool) -> tuple[int, int]:
+    async def recover(
+        self,
+        *,
+        all_leases: bool,
+        held: Collection[Claim] = (),  # noqa: ARG002 - as the port has it
+    ) -> tuple[int, int]:
         self.journal.append(f"recover all={all_leases}")
         return 0, 0
 

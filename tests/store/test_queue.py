@@ -288,6 +288,20 @@ async def test_recover_takes_only_expired_leases_where_others_may_live(world: Wo
     assert await world.queue.recover(all_leases=True) == (0, 0)
 
 
+async def test_recover_leaves_what_is_worked_on_here_when_the_clock_was_set(world: World) -> None:
+    """A clock that is a day ahead ends leases, not the attempts that hold them."""
+    by_id = {await world.sent(): State.QUEUED, await world.sent(): State.CLAIMED}
+    *_, ours = by_id
+    claimed = await _claim(world)
+    (held,) = [claim for claim in claimed if claim.queue_id == ours]
+    await world.queue.mark(held)
+    world.clock.advance(hours=24)
+
+    assert await world.queue.recover(all_leases=False, held=[held]) == (1, 0)
+    assert {each: (await _states(world, each))[0] for each in by_id} == by_id
+    assert await world.queue.renew([held]) == set()
+
+
 async def test_in_doubt_is_held_where_the_mailbox_says_so(world: World) -> None:
     """It is never sent again by itself, whoever found it in doubt."""
     await world.principal()
