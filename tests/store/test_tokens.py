@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jwt
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 
 from gatewayd.errors import Code, Refused
 from gatewayd.ids import TokenId
 from gatewayd.mailboxes.accounts import Change
 from gatewayd.store import events
+from gatewayd.store.database import Database
 from gatewayd.store.schema import tokens
 from gatewayd.tokens.claims import Scope
 from gatewayd.tokens.service import Issued, Request
+from gatewayd.tokens.verify import signing_key
 from tests.fakes.world import ANN, World
 
 BOB = "bob@example.com"
@@ -127,6 +135,63 @@ async def test_token_of_another_database_is_refused(world: World) -> None:
     world.tokens.forget()
 
     assert await _code(world.tokens.authenticate(issued.token, user=None)) is Code.TOKEN_INVALID
+
+
+async def test_time_tells_nothing_about_a_token(world: World) -> None:
+    """What we did not sign asks the database nothing, whoever it names.
+
+    What we did sign asks the same, whether the token, its mailbox or neither is known.
+    """
+    issued, other = await _issue(world), await _issue(world, BOB)
+    head, claims, signature = issued.token.split(".")
+    forged = (
+        f"{head}.{claims}.{signature[::-1]}",
+        f"{head}.{other.token.split('.')[1]}.{signature}",
+        f"{head}.e30.{signature}",
+        f"{head}.{claims}.",
+        "a",
+    )
+    said = json.loads(base64.urlsafe_b64decode(claims + "=="))
+    past = int(world.clock.now().timestamp()) - 3600
+    signed = [
+        jwt.encode(
+            {**said, **changed},
+            signing_key(world.ring, "a"),
+            algorithm="EdDSA",
+            headers={"kid": "a"},
+        )
+        for changed in ({"sub": BOB}, {"sub": "nobody@example.com"}, {"exp": past}, {})
+    ]
+    await world.tokens.revoke(issued.row.token_id)
+    asked: list[list[str]] = []
+    for token in (*forged, *signed):
+        world.tokens.forget()
+        with statements(world.database) as seen:
+            await _code(world.tokens.authenticate(token, user=None))
+        asked.append([each.partition(" ")[0] for each in seen])
+
+    assert asked[: len(forged)] == [[]] * len(forged)
+    of_sub, of_nobody, expired, revoked = asked[len(forged) :]
+    assert of_sub == of_nobody == revoked != []
+    assert expired == []
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """Every statement that the database is asked meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        seen.append(statement)
+
+    engines = {database._writer_engine, database._reader_engine}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize(
