@@ -42,7 +42,7 @@ from tests.peers.web import fetch
 
 T = TypeVar("T")
 
-START_S = 30.0
+START_S = 120.0  # of a machine that does much else
 STOP_S = 75.0  # the daemon's own limit is 60
 GATEWAYD = (sys.executable, "-m", "gatewayd")
 

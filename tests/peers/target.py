@@ -91,8 +91,12 @@ class Target:
 
     def faults(self) -> list[str]:
         """Lines of its log that tell of a failure."""
-        lines = self.gateway.log_file.read_text(errors="replace").splitlines()
-        return [line for line in lines if _is_fault(line)]
+        return [line for line in self.log_lines() if _is_fault(line)]
+
+    def log_lines(self) -> list[str]:
+        """Its log so far, but for a line that it is about to write."""
+        whole, _, _ = self.gateway.log_file.read_text(errors="replace").rpartition("\n")
+        return whole.splitlines()
 
 
 def _is_fault(line: str) -> bool:

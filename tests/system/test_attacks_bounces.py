@@ -293,36 +293,33 @@ def test_a_report_is_taken_apart_within_limits(attacked: Target) -> None:
 # Next hops that lie.
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "550 5.1.1 {other} is unknown",
-        "550 5.1.1 <{own}>, <{other}>: no such users",
-        "550-5.1.1 {own}\r\n550 5.1.1 {other}",
-        "550 5.1.1 Final-Recipient: rfc822; {other}",
-        "550 5.1.1 \x1b[2J\x1b]0;pwn\x07\x9b\u2028\u202e\x7f {other}",
-        "550 5.1.1 {other} \xff\xfe" + "x" * 400,
-        '550 5.1.1 {other} "}},{{"event":"login","level":"error"}}',
-        "550 5.7.1 {other}",
-    ],
-    ids=[
-        "other", "both", "lines", "field", "control", "latin", "json", "policy",
-    ],
-)  # fmt: skip
-def test_a_reply_is_about_its_own_recipient(attacked: Target, reply: str) -> None:
+REPLIES = {
+    "other": b"550 5.1.1 {other} is unknown",
+    "both": b"550 5.1.1 <{own}>, <{other}>: no such users",
+    "lines": b"550-5.1.1 {own}\r\n550 5.1.1 {other}",
+    "field": b"550 5.1.1 Final-Recipient: rfc822; {other}",
+    "control": "550 5.1.1 \x1b[2J\x1b]0;pwn\x07\x85\u2028\u202e\x7f\x00 {other}".encode(),
+    "octets": b"550 5.1.1 {other} \x9b\xff\xfe" + b"x" * 400,
+    "json": b'550 5.1.1 {other} "},{"event":"login","level":"error"}',
+    "policy": b"550 5.7.1 {other}",
+}
+
+
+@pytest.mark.parametrize("kind", REPLIES)
+def test_a_reply_is_about_its_own_recipient(attacked: Target, kind: str) -> None:
     """Whomever its text names: that is text (suppression poisoning), and one line of the log."""
     other = sent(attacked)
     before = suppressed(attacked)
     own = f"{attacked.mark()}y@rcpt.test"
-    octets = reply.format(own=own, other=other.address).encode("latin-1", "replace") + b"\r\n"
-    attacked.sink.refuse(own, octets)
+    reply = REPLIES[kind].replace(b"{own}", own.encode())
+    attacked.sink.refuse(own, reply.replace(b"{other}", other.address.encode()) + b"\r\n")
     answer = attacked.post({**MAIL, "to": own, "text": "Hello"})
     one = Sent(address=own, queue_id=answer.json["queue_id"], verp="")
     eventually(lambda: state(attacked, one) == "failed", within_s=SOON_S)
 
-    assert suppressed(attacked) - before == ({own} if "5.1.1" in reply else set())
+    assert suppressed(attacked) - before == ({own} if b"5.1.1" in reply else set())
     assert attacked.post({**MAIL, "to": other.address}).status == 202
-    for line in attacked.gateway.log_file.read_text().splitlines():
+    for line in attacked.log_lines():
         assert line.isprintable()
         assert isinstance(json.loads(line), dict)
     assert attacked.gateway.logged("login") == []
