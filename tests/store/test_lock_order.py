@@ -55,7 +55,7 @@ async def test_lease_is_taken_back_while_its_outcome_is_kept(
         ids = claims.expired(tx, before=tx.now, limit=1)
         taken.set()
         assert go_on.wait(LIMIT_S)
-        tx.execute(text("SET LOCAL lock_timeout = '1ms'"))  # of waiting, of which there is none
+        tx.execute(text("SET LOCAL deadlock_timeout = '10ms'"))  # so that it is this one that fails
         return outcome.recover(tx, ids, terms=ours.queue._terms)
 
     async with asyncio.TaskGroup() as tasks:
