@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import mail, plot, rows, table
-from tests.bench.mail import Finding
-from tests.bench.rows import Figures
+from tests.bench import mail, plot, queued, redirects, rows, sending, table
+from tests.bench.rows import Figures, Finding
 from tests.bench.versus import build, ceiling
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -28,11 +27,18 @@ PLOT: Final = DOCS / "plots" / "versus.svg"
 PROGRAMS: Final = {"gcc": "gcc", "smtp-sink": "postfix"}
 
 
-def findings(directory: Path, wanted: Sequence[str], rounds: int) -> Iterator[Finding]:
+def findings(
+    directory: Path, wanted: Sequence[str], rounds: int, *, longest: int
+) -> Iterator[Finding]:
     """Each row as soon as it is measured."""
     client = build(directory)
     _say(f"the SMTP client alone, against smtp-sink: {ceiling(client):,.0f}/s")
     yield from mail.measure(client, wanted, rounds)
+    yield from sending.measure(directory, wanted, rounds)
+    if "W7" in wanted:
+        yield from redirects.measure(rounds)
+    if "W10" in wanted:
+        yield from queued.measure(client, rounds, queued=longest)
 
 
 def write(figures: Figures) -> None:
@@ -47,6 +53,7 @@ def write(figures: Figures) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queued", type=int, default=100_000, help="the longest queue of W10")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     parser.add_argument("rows", nargs="*", metavar="W1", help="all, if none is named")
     options = parser.parse_args()
@@ -60,7 +67,8 @@ def main() -> None:
         wanted = [*wanted, "W3"]
     figures = {}
     with tempfile.TemporaryDirectory() as directory:
-        for key, measured in findings(Path(directory), wanted, options.rounds):
+        found = findings(Path(directory), wanted, options.rounds, longest=options.queued)
+        for key, measured in found:
             figures[key] = measured
             (row,) = (row for row in rows.ROWS if row.key == key)
             _say(table.table([row], figures).rpartition("\n")[2])

@@ -16,11 +16,9 @@ from tests.bench.contestants import (
     OpenSmtpdRelay,
     PostfixRelay,
 )
-from tests.bench.rows import Measured
+from tests.bench.rows import Finding, Measured
 from tests.bench.versus import KB100, KIB4, WITHIN_S, Sink, Work, offer, resident_mib
 from tests.peers.waiting import eventually
-
-Finding = tuple[str, Measured]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

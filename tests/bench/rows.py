@@ -101,6 +101,7 @@ class Measured:
 
 
 Figures = Mapping[str, Measured]
+Finding = tuple[str, Measured]  # with the key of its row
 
 ACCEPT: Final = "accept, 100 messages a session"
 ACCEPT_ONE: Final = "accept, 1 message a session"

@@ -168,6 +168,11 @@ class Served:
         self._process.start()
         self.port = int(self._receive())
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def _receive(self) -> Any:  # noqa: ANN401 - of the pipe
         if not self._pipe.poll(WITHIN_S):
             self._process.kill()
@@ -288,21 +293,38 @@ def _forge(request: bytes) -> bytes:
     return request[:at] + other + request[at + 1 :]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=40_000)
-    parser.add_argument("--connections", type=int, default=20)
-    options = parser.parse_args()
+def recipients_of(count: int) -> tuple[KeyRing, list[RecipientId], list[bytes], list[bytes]]:
+    """Keys, so many recipients, and what each of them asks for: a click and a pixel."""
     now = SystemClock().now()
     ring = new_ring(Purpose.TRACKING, created_at=now)
-    recipient_ids = [ids.recipient_id(now) for _ in range(options.requests)]
+    recipient_ids = [ids.recipient_id(now) for _ in range(count)]
     links = Links(ring, BASE)
     clicks, pixels = [], []
     for number, one in enumerate(recipient_ids):
         target = links.click_url(one, URL.format(number % 60)).removeprefix(BASE)
         clicks.append(_request(target))
         pixels.append(_request(links.open_url(one).removeprefix(BASE)))
-    canned = Served(_run_canned)
+    return ring, recipient_ids, clicks, pixels
+
+
+def run_gateway(count: int) -> tuple[Served, list[bytes]]:
+    """The listener with so many recipients, and a click of each."""
+    ring, recipient_ids, clicks, _ = recipients_of(count)
+    return Served(_run_gateway, ring, recipient_ids), clicks
+
+
+def run_canned() -> Served:
+    """A server that answers everything with the same redirect."""
+    return Served(_run_canned)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--connections", type=int, default=20)
+    options = parser.parse_args()
+    ring, recipient_ids, clicks, pixels = recipients_of(options.requests)
+    canned = run_canned()
     ceiling = load(canned.port, clicks, connections=options.connections, rate=None)
     canned.stop()
     _say("the client alone", ceiling)
