@@ -232,4 +232,4 @@ def test_idle_tls_clients_cost_little_and_leave_nothing(tmp_path: Path) -> None:
 
     assert figures.too_many.startswith(b"421 4.3.2 ")
     assert figures.full - figures.empty < IDLE * IDLE_KIB / 1024 + WARM_MIB
-    assert before == after
+    assert after <= before
