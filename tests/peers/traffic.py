@@ -29,12 +29,14 @@ from tests.fakes.smtp_sink import Copy, SmtpSink
 from tests.peers.gateway import Gateway
 from tests.peers.ledger import Ledger, Verdict, send
 from tests.peers.postgres import PostgresServer
+from tests.peers.waiting import eventually
 
 AGAIN_S = 0.1  # between two tries of one message
 LARGE = "x" * 76 + "\r\n"
 LARGE_LINES = 900  # more than 64 KiB: the body is a file of the spool
 LOG_OCTETS = 32 << 20
 EARLY = 0.25
+READY_S = 120.0  # where it is started a thousand times, one start may be slow
 
 
 class Arrivals(SmtpSink):
@@ -129,8 +131,14 @@ class Killer:
         """Start it, and wait until it is ready."""
         if self.gateway.log_file.exists() and self.gateway.log_file.stat().st_size > LOG_OCTETS:
             self.gateway.log_file.write_bytes(b"")
-        began = time.monotonic()
-        self.gateway.start(environment=self.environment)
+        gateway, began = self.gateway, time.monotonic()
+        gateway.start(environment=self.environment, is_awaited=False)
+        eventually(
+            lambda: not gateway.is_alive() or gateway.is_ready(),
+            within_s=READY_S,
+            what=gateway.tail,
+        )
+        assert gateway.is_alive(), gateway.tail()
         self.ready_s.append(time.monotonic() - began)
 
     def strike(self) -> None:
