@@ -204,6 +204,7 @@ def logged_in(attacked: Target, door: str = "plain", *, source: str = HOME) -> A
 
 def assert_goes_on(attacked: Target) -> None:
     """It takes a plain message by SMTP and delivers it, and nothing broke inside."""
+    assert attacked.gateway.is_alive(), attacked.gateway.tail()
     subject = attacked.mark()
     with logged_in(attacked) as client:
         answer = client.hand_in(f"Subject: {subject}\r\n\r\nHello\r\n".encode())
