@@ -212,10 +212,11 @@ class Dispatcher:
             destination.recipients += len(claim.recipients)
         for destination in set(homes.values()):
             self._start(destination)
+        # A claim reads rows of recipients, so a few messages to many may be all that it saw.
         counts: dict[MailboxId, int] = {}
         for claim in claims:
             lane = _lane(claim)
-            counts[lane] = counts.get(lane, 0) + 1
+            counts[lane] = counts.get(lane, 0) + len(claim.recipients)
         for destination in set(homes.values()):
             mine = [lane for lane, home in homes.items() if home is destination]
             destination.has_more = any(

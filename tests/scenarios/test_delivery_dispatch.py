@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
 
 from gatewayd.clock import SystemClock
 from gatewayd.config.delivery import NextHop
-from gatewayd.delivery.dispatcher import Dispatcher
+from gatewayd.delivery.dispatcher import PAUSE_S, Dispatcher
 from gatewayd.errors import StoreBroken, StoreUnavailable
-from gatewayd.mail.outcome import Deferred, Delivered
+from gatewayd.events.wakeup import Wakeup
+from gatewayd.ids import MailboxId, RecipientId
+from gatewayd.mail.outcome import Deferred, Delivered, Outcome
+from gatewayd.queue.claim import Claim
+from gatewayd.queue.outcome import AttemptRecord
 from tests.fakes.delivering import Delivering, Dispatching
-from tests.fakes.delivery import FakeNextHops, FakeQueue, claim_of
+from tests.fakes.delivery import FakeNextHops, FakeQueue, Settled, claim_of
 from tests.fakes.smtp_peer import RESET, SILENT, Answer, SmtpPeer
 
 
@@ -284,3 +289,44 @@ async def test_drain_before_run_and_twice_is_legal() -> None:
         await fresh.run(ready)
 
         assert ready.is_set()
+
+
+class RowsQueue(FakeQueue):
+    """Reads so few rows that one message fills a claim, and tells nobody of an outcome."""
+
+    async def claim(self, wants: Mapping[MailboxId, int]) -> list[Claim]:
+        return await super().claim(dict.fromkeys(wants, 1))
+
+    async def settle(
+        self, one: Claim, outcomes: Mapping[RecipientId, Outcome], attempt: AttemptRecord
+    ) -> None:
+        self.settled.append(Settled(one, dict(outcomes), attempt))
+        self.changed.set()
+
+
+class WatchedWakeup(Wakeup):
+    """Remembers how long each wait was to be at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    async def wait(self, timeout_s: float | None) -> bool:
+        self.waits_s.append(timeout_s)
+        return await super().wait(timeout_s)
+
+
+async def test_messages_to_many_are_claimed_one_after_the_other_without_a_pause() -> None:
+    """A claim that recipients filled is no sign that nothing else is due."""
+    wakeup = WatchedWakeup()
+    queue = RowsQueue(wakeup=wakeup)
+    async with (
+        SmtpPeer() as peer,
+        Delivering({"concurrency_start": 10}, queue=queue) as world,
+    ):
+        queue.put(*(claim_of(*(f"r{n}@x.test" for n in range(10))) for _ in range(5)))
+        async with Dispatching(world, FakeNextHops(smarthost=peer.next_hop())):
+            await queue.until_settled(5)
+
+        assert len(peer.mails) == 5
+        assert PAUSE_S not in wakeup.waits_s
