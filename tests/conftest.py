@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from gatewayd.store import migrate
 from gatewayd.store.database import Database
@@ -17,6 +18,10 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.stores import Store
 from tests.fakes.world import World
 from tests.peers.postgres import PostgresServer, find_bin
+
+# How long one example takes is the machine's affair. The rest is as it was: in CI, derandomized.
+settings.register_profile("any-machine", settings(), deadline=None)
+settings.load_profile("any-machine")
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.peer))
 
