@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,16 @@ def _run(client: Path, heat: Heat, rounds: int) -> Iterator[Finding]:
     found: dict[str, list[Round]] = {each.name: [] for each in there}
     for _ in range(rounds):
         for contestant in there:
-            found[contestant.name].append(_one(client, contestant, heat.work))
+            if contestant.name not in found:
+                continue
+            try:
+                found[contestant.name].append(_one(client, contestant, heat.work))
+            except (subprocess.TimeoutExpired, AssertionError) as fault:
+                if contestant is heat.contestants[0]:
+                    raise
+                # A peer that is stuck or falls over has no figure; the others have theirs.
+                print(f"{heat.work.ident} without {contestant.name}: {fault}", flush=True)  # noqa: T201 - its purpose
+                del found[contestant.name]
     ours = found.pop(heat.contestants[0].name)
     what = heat.work.what + (rows.OVER_TLS if heat.contestants is TLS else "")
     for peer, theirs in found.items():
