@@ -18,7 +18,8 @@ would hold up everybody.
 
 One fsync of a directory is enough for all files that were renamed into it before, so those of the
 same moment go into the same directory, and who comes while an fsync runs shares the next one
-(`sync.py`). That the name in `incoming` is gone need not be durable: `sweep` removes it.
+(`sync.py`). That the name in `incoming` is gone need not be durable: `sweep` removes it. (A rename
+between directories is one step on a file system with a journal, and the spool must be on one.)
 
 All 256 directories are made, and fsynced, when the spool is opened: otherwise a file could be
 durable in a directory that is not.
@@ -215,7 +216,7 @@ class BodyWriter:
     async def finish(self) -> Body:
         self._refuse_if_ended()
         self._is_ended = True
-        octets = bytes(self._memory)
+        octets, self._memory = bytes(self._memory), bytearray()
         if self._file is None and self._size_octets <= self._memory_octets:
             return octets
         file = self._file or self._spool.make_file()

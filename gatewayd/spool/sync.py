@@ -17,7 +17,8 @@ class Sync:
     """Makes the names in one directory durable.
 
     One thread at a time does it, for all who came before it began; who comes later waits for the
-    next one. Those who shared an fsync share its error.
+    next one. Those who shared an fsync share its error. Once it has failed for good it has failed
+    for everybody who comes: the next fsync would say that all is well.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -27,6 +28,7 @@ class Sync:
         self._done = 0
         self._is_running = False
         self._errors: dict[int, BaseException] = {}  # of those asked for, until they are told
+        self._broken: StoreBroken | None = None
 
     def wait(self) -> None:
         """Return when every name that was there before the call is durable.
@@ -44,6 +46,8 @@ class Sync:
                 if error is not None:
                     raise error
                 return
+            if self._broken is not None:
+                raise self._broken
             self._is_running = True
             before, upto = self._done, self._asked
         failed: BaseException | None = None
@@ -56,6 +60,8 @@ class Sync:
             with self._changed:
                 self._is_running = False
                 self._done = upto
+                if isinstance(failed, StoreBroken):
+                    self._broken = failed
                 if failed is not None:
                     others = set(range(before + 1, upto + 1)) - {mine}
                     self._errors.update(dict.fromkeys(others, failed))

@@ -345,6 +345,33 @@ async def test_those_who_finish_together_share_an_fsync(
     assert 2 <= synced <= 3  # one may have its name and not have asked yet when the first ends
 
 
+def test_directory_that_failed_is_never_trusted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a failure once; who comes later must not hear that all is well."""
+    sync = Sync(tmp_path)
+    with monkeypatch.context() as once:
+        once.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(StoreBroken):
+            sync.wait()
+
+    with pytest.raises(StoreBroken):
+        sync.wait()
+
+
+def test_directory_without_space_may_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Space comes back."""
+    sync = Sync(tmp_path)
+    with monkeypatch.context() as once:
+        once.setattr(os, "fsync", failing(errno.ENOSPC))
+        with pytest.raises(OSError, match="No space"):
+            sync.wait()
+
+    sync.wait()
+
+
 def test_failure_of_a_shared_fsync_is_everybodys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
