@@ -32,7 +32,7 @@ from gatewayd.config.tree import Config
 from gatewayd.daemon import admin, build, doors, keyrings, systemd
 from gatewayd.daemon.doors import Doors
 from gatewayd.daemon.housekeeping import Housekeeping
-from gatewayd.daemon.memory import MemoryGuard, give_back, resident_octets, soft_limit
+from gatewayd.daemon.memory import MemoryGuard, resident_octets, soft_limit
 from gatewayd.daemon.statedir import owned
 from gatewayd.daemon.supervisor import Service, Supervisor
 from gatewayd.errors import GatewayError, StoreBroken
@@ -171,10 +171,9 @@ class Daemon:
 
     async def _say_ready(self, kernel: build.Kernel, built: Doors) -> None:
         # All that was built lives as long as we do: the collector need not look at it again, which
-        # is most of its pauses. What building took and left goes back to the system.
+        # is most of its pauses.
         gc.collect()
         gc.freeze()
-        give_back()
         self.notifier.notify(systemd.READY, systemd.status("taking mail"))
         _log.info("daemon_started", version=gatewayd.__version__, pid=os.getpid())
         if self.on_ready is not None:

@@ -88,11 +88,6 @@ class Taken:
     owed: int = 0
 
 
-def claim(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> list[Claim]:
-    """As `take`; the claims alone."""
-    return take(tx, wants, lease=lease).claims
-
-
 def take(tx: Tx, wants: Mapping[MailboxId, int], *, lease: dt.timedelta) -> Taken:
     """Claim up to so many pieces of work of each lane, the longest due first.
 

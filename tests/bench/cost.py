@@ -237,7 +237,7 @@ async def queue() -> AsyncIterator[Part]:
 
 
 def _claim(queue: Queue, tx: Tx, lanes: dict[MailboxId, int]) -> list[claiming.Claim]:
-    return claiming.claim(tx, lanes, lease=queue._lease)
+    return claiming.take(tx, lanes, lease=queue._lease).claims
 
 
 def _settlement(one: claiming.Claim, reply: Delivered, clock: ManualClock) -> Settlement:

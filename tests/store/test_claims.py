@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from gatewayd.ids import AttemptId, QueueId, RecipientId
-from gatewayd.queue.claim import claim
+from gatewayd.queue.claim import take
 from gatewayd.store import claims, recipients
 from gatewayd.store.database import Database, Tx
 from tests.fakes import rows
@@ -207,7 +207,7 @@ async def test_two_nodes_claim_each_recipient_once(store: Store) -> None:
     async def worker(node: Database) -> list[str]:
         taken: list[str] = []
         while True:
-            got = await node.write(lambda tx: claim(tx, {LANE: 3}, lease=HOUR))
+            got = await node.write(lambda tx: take(tx, {LANE: 3}, lease=HOUR).claims)
             if not got:
                 return taken
             taken.extend(r.recipient_id for one in got for r in one.recipients)

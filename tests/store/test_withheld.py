@@ -10,7 +10,7 @@ from sqlalchemy import event, update
 from gatewayd.errors import Code, Refused
 from gatewayd.ids import MailboxId, QueueId
 from gatewayd.mail.outcome import Deferred
-from gatewayd.queue.claim import Claim, claim
+from gatewayd.queue.claim import Claim, take
 from gatewayd.queue.inspect import Moved
 from gatewayd.queue.states import State
 from gatewayd.store import events, notices, recipients, schema, suppressions
@@ -133,7 +133,7 @@ async def test_report_to_the_submitter_goes_on(database: Database) -> None:
     listed = rows.suppression("m1", "r0@example.net", reason="hard_bounce")
     await database.write(lambda tx: suppressions.put(tx, listed))
 
-    found = await database.write(lambda tx: claim(tx, {MailboxId("m1"): 9}, lease=HOUR))
+    found = await database.write(lambda tx: take(tx, {MailboxId("m1"): 9}, lease=HOUR).claims)
 
     assert sorted(one.queue_id for one in found) == ["dsn", "postmaster"]
 

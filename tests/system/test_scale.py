@@ -30,7 +30,7 @@ import pytest
 from gatewayd.clock import SystemClock
 from gatewayd.ids import MailboxId, QueueId
 from gatewayd.queue import views
-from gatewayd.queue.claim import Claim, claim
+from gatewayd.queue.claim import Claim, take
 from gatewayd.store import claims, messages
 from gatewayd.store.database import Tx
 from gatewayd.store.messages import MessageFilter
@@ -124,7 +124,7 @@ def page(tx: Tx, wanted: MessageFilter, before: QueueId | None = None) -> list[Q
 
 
 def claimed(tx: Tx, mailbox: MailboxId) -> list[Claim]:
-    return claim(tx, {mailbox: 50}, lease=LEASE)
+    return take(tx, {mailbox: 50}, lease=LEASE).claims
 
 
 ANY: Final = MessageFilter()
