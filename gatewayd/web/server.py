@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import Callable, Generator, Sequence
@@ -180,13 +181,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    def connection(self, loop: asyncio.AbstractEventLoop) -> LimitedProtocol:
+        """The protocol of one connection."""
+        return LimitedProtocol(self.config, self.server_state, self._terms, loop)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen with our protocol, where uvicorn's own would call sys.exit when it cannot."""
         loop = asyncio.get_running_loop()
-
-        def connection() -> LimitedProtocol:
-            return LimitedProtocol(self.config, self.server_state, self._terms, loop)
-
+        connection = functools.partial(self.connection, loop)
         handshake_s = _HANDSHAKE_S if self.tls_context else None
         shutdown_s = _TLS_SHUTDOWN_S if self.tls_context else None
         self.servers = []

@@ -3,6 +3,7 @@
 | part    | is                                                                                   |
 |---------|--------------------------------------------------------------------------------------|
 | session | MAIL, RCPT, DATA, 4 KiB and the dot, through `smtpd`, replies written to nowhere      |
+| send    | a POST of 3 KB, from the socket to the writer and back: read, composed, examined     |
 | intake  | examined, then decided and stored with 19 others in one transaction                  |
 | queue   | claimed, marked and settled with 19 others                                           |
 | deliver | one transaction with a next hop that answers at once                                 |
@@ -20,6 +21,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import dataclasses
+import datetime as dt
 import sys
 import tempfile
 import time
@@ -35,7 +38,7 @@ from sqlalchemy import Connection as SqlConnection
 from gatewayd.clock import SystemClock
 from gatewayd.config.delivery import DeliverySection, NextHop, TlsMode
 from gatewayd.config.limits import LimitsSection, TimeoutsSection
-from gatewayd.config.listeners import ListenerTls, SubmissionListener
+from gatewayd.config.listeners import HttpSection, ListenerTls, SubmissionListener
 from gatewayd.config.types import Bind
 from gatewayd.delivery.rendering import as_accepted
 from gatewayd.delivery.signing import Rendered
@@ -45,14 +48,17 @@ from gatewayd.delivery.smtp.connection import Connection as Hop
 from gatewayd.delivery.smtp.transaction import Limits, Transaction
 from gatewayd.delivery.smtp.transcript import Transcript
 from gatewayd.dkim.sign import sign
-from gatewayd.ids import MailboxId
+from gatewayd.ids import MailboxId, recipient_id
 from gatewayd.mail.envelope import Envelope, Recipient
 from gatewayd.mail.message import RawMessage
 from gatewayd.mail.outcome import Delivered
 from gatewayd.mail.reply import Reply
+from gatewayd.mailboxes.accounts import Change
+from gatewayd.policy.submission import Accepted, AcceptedRecipient
 from gatewayd.queue import claim as claiming
 from gatewayd.queue.outcome import AttemptRecord, Settlement
 from gatewayd.queue.service import Queue
+from gatewayd.queue.states import State
 from gatewayd.smtpd import MemoryBudget, SubmissionHandler
 from gatewayd.smtpd.auth import LoginThrottle
 from gatewayd.smtpd.connection import Connection
@@ -62,9 +68,14 @@ from gatewayd.smtpd.submission import VERBS
 from gatewayd.spool import Spool
 from gatewayd.store import migrate
 from gatewayd.store.database import Tx
+from gatewayd.tokens.service import Request as Asked
+from gatewayd.web.app import create_api_app
+from gatewayd.web.server import HttpServer
+from tests.bench import sending
 from tests.fakes import stores
 from tests.fakes.clock import ManualClock
 from tests.fakes.delivery import FakeSpool, claim_of
+from tests.fakes.http_api import FakeApi
 from tests.fakes.submission_host import MAILBOX, TOKEN, FakeIntake, FakeMetrics, FakeTokens
 from tests.fakes.world import World, submission
 
@@ -196,6 +207,68 @@ async def session() -> AsyncIterator[Part]:
 
 def _plain(user: str, password: str) -> bytes:
     return base64.b64encode(f"\0{user}\0{password}".encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where submissions wait for the writer; here each is stored at once."""
+
+    at: dt.datetime
+
+    async def put(self, waiting: Any) -> Accepted:  # noqa: ANN401 - a private value of intake
+        return Accepted(
+            queue_id=waiting.queue_id,
+            recipients=tuple(
+                AcceptedRecipient(
+                    recipient_id=recipient_id(self.at),
+                    address=str(each.forward_path),
+                    status=State.QUEUED.value,
+                )
+                for each in waiting.candidate.envelope.recipients
+            ),
+            accepted_at=self.at,
+        )
+
+
+@asynccontextmanager
+async def send() -> AsyncIterator[Part]:
+    """A client of the API on one connection, with a token that was seen before."""
+    loop = asyncio.get_running_loop()
+    async with _kernel() as kernel:
+        world = kernel.world
+        await world.mailboxes.create(MAILBOX, Change())
+        issued = await world.tokens.issue(Asked(mailbox=MAILBOX, unlimited=True))
+        world.intake._sets = Stored(world.clock.now())  # type: ignore[assignment]  # no writer
+        parts = dataclasses.replace(
+            FakeApi().parts, intake=world.intake, tokens=world.tokens, limits=world.limits
+        )
+        server = HttpServer(
+            name="cost", app=create_api_app(parts), at=Bind("127.0.0.1", 0), section=HttpSection()
+        )
+        replied = asyncio.Event()
+        said: list[bytes] = []
+
+        def hear(octets: bytes) -> None:
+            said.append(octets)
+            if b"".join(said).endswith(b"}"):
+                replied.set()
+
+        wire = server._server.connection(loop)
+        wire.connection_made(Nowhere(hear))
+        octets = sending.request(
+            path="/api/v1/messages/send", token=issued.token, document=sending.message(1)
+        )
+
+        async def run() -> None:
+            replied.clear()
+            said.clear()
+            wire.data_received(octets)
+            await replied.wait()
+            if not said[0].startswith(b"HTTP/1.1 202 "):
+                raise AssertionError(said)
+
+        yield Part(name="send", messages=1, run=run, prepare=nothing)
+        wire.connection_lost(None)
 
 
 @asynccontextmanager
@@ -362,7 +435,7 @@ async def yard() -> AsyncIterator[Part]:
     yield Part(name="yard", messages=1, run=run, prepare=nothing)
 
 
-PARTS: Final = (session, intake, queue, deliver, render, yard)
+PARTS: Final = (session, send, intake, queue, deliver, render, yard)
 
 
 async def microseconds(part: Part, *, runs: int) -> float:
