@@ -7,6 +7,7 @@
 | intake  | examined, then decided and stored with 19 others in one transaction                  |
 | queue   | claimed, marked and settled with 19 others                                           |
 | deliver | one transaction with a next hop that answers at once                                 |
+| attempt | a claim to its settled outcome, signed elsewhere; queue and next hop answer at once  |
 | render  | both signatures over 4 KiB                                                           |
 | yard    | a fixed piece of work that is nobody's: what the others are compared with            |
 
@@ -23,37 +24,47 @@ import asyncio
 import base64
 import dataclasses
 import datetime as dt
+import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 from sqlalchemy import Connection as SqlConnection
 
+from gatewayd import log
 from gatewayd.clock import SystemClock
 from gatewayd.config.delivery import DeliverySection, NextHop, TlsMode
 from gatewayd.config.limits import LimitsSection, TimeoutsSection
 from gatewayd.config.listeners import HttpSection, ListenerTls, SubmissionListener
+from gatewayd.config.process import LogSection
 from gatewayd.config.types import Bind
-from gatewayd.delivery.rendering import as_accepted
-from gatewayd.delivery.signing import Rendered
+from gatewayd.delivery.attempt import Attempts, Running
+from gatewayd.delivery.rendering import Renderer, as_accepted
+from gatewayd.delivery.signing import Rendered, Signer
 from gatewayd.delivery.smtp.capabilities import Capabilities
 from gatewayd.delivery.smtp.channel import Channel
 from gatewayd.delivery.smtp.connection import Connection as Hop
+from gatewayd.delivery.smtp.connection import Connector
+from gatewayd.delivery.smtp.pool import Pool
 from gatewayd.delivery.smtp.transaction import Limits, Transaction
 from gatewayd.delivery.smtp.transcript import Transcript
+from gatewayd.dkim.key import generate_ed25519, generate_rsa
 from gatewayd.dkim.sign import sign
-from gatewayd.ids import MailboxId, recipient_id
+from gatewayd.ids import MailboxId, RecipientId, recipient_id
+from gatewayd.keys.ring import Purpose, new_ring
+from gatewayd.keys.verp import ReversePaths
 from gatewayd.mail.envelope import Envelope, Recipient
 from gatewayd.mail.message import RawMessage
-from gatewayd.mail.outcome import Delivered
+from gatewayd.mail.outcome import Delivered, Outcome
 from gatewayd.mail.reply import Reply
 from gatewayd.mailboxes.accounts import Change
+from gatewayd.metrics import Metrics
 from gatewayd.policy.submission import Accepted, AcceptedRecipient
 from gatewayd.queue import claim as claiming
 from gatewayd.queue.outcome import AttemptRecord, Settlement
@@ -74,7 +85,7 @@ from gatewayd.web.server import HttpServer
 from tests.bench import sending
 from tests.fakes import stores
 from tests.fakes.clock import ManualClock
-from tests.fakes.delivery import FakeSpool, claim_of
+from tests.fakes.delivery import FakeKeys, FakeQueue, FakeSpool, claim_of
 from tests.fakes.http_api import FakeApi
 from tests.fakes.submission_host import MAILBOX, TOKEN, FakeIntake, FakeMetrics, FakeTokens
 from tests.fakes.world import World, submission
@@ -353,10 +364,9 @@ async def _kernel() -> AsyncIterator[OneThread]:
             store.close()
 
 
-@asynccontextmanager
-async def deliver() -> AsyncIterator[Part]:
+def _prompt_hop() -> Hop:
     """A session with a next hop that answers in time."""
-    loop, section = asyncio.get_running_loop(), DeliverySection()
+    loop = asyncio.get_running_loop()
     channels: list[Channel] = []
 
     def answer(octets: bytes) -> None:
@@ -369,7 +379,7 @@ async def deliver() -> AsyncIterator[Part]:
         loop.call_soon(channels[0].data_received, replies)
 
     channels.append(Channel(Nowhere(answer)))
-    hop = Hop(
+    return Hop(
         channel=channels[0],
         next_hop=NextHop(
             host="127.0.0.1", port=25, tls_mode=TlsMode.NONE_ON_LOOPBACK, user=None,
@@ -379,6 +389,12 @@ async def deliver() -> AsyncIterator[Part]:
         tls="",
         opening=(),
     )  # fmt: skip
+
+
+@asynccontextmanager
+async def deliver() -> AsyncIterator[Part]:
+    """One transaction."""
+    loop, section, hop = asyncio.get_running_loop(), DeliverySection(), _prompt_hop()
     claim = claim_of(message=HEADER + BODY)
     envelope = Envelope(
         claim.reverse_path, tuple(Recipient(each.forward_path) for each in claim.recipients)
@@ -402,6 +418,80 @@ async def deliver() -> AsyncIterator[Part]:
             raise AssertionError(outcomes)
 
     yield Part(name="deliver", messages=1, run=run, prepare=nothing)
+
+
+class PromptQueue(FakeQueue):
+    """A queue that keeps nothing, at once."""
+
+    async def mark(self, one: claiming.Claim) -> None: ...
+
+    async def settle(
+        self,
+        one: claiming.Claim,  # noqa: ARG002 - nor this
+        outcomes: Mapping[RecipientId, Outcome],
+        attempt: AttemptRecord,  # noqa: ARG002 - nor this
+    ) -> None:
+        if not all(isinstance(each, Delivered) for each in outcomes.values()):
+            raise AssertionError(outcomes)
+
+
+@asynccontextmanager
+async def attempt() -> AsyncIterator[Part]:
+    """What a claim costs the loop beside the queue: twenty that begin together, and are logged."""
+    metrics, running = Metrics(), log.setup(LogSection(), stream=_nowhere())
+    logger = log.get_logger("gatewayd.delivery")
+    clock, section = SystemClock(), DeliverySection()
+    keys = (generate_rsa("example.com", "r"), generate_ed25519("example.com", "e"))
+    signer = Signer(
+        keys=FakeKeys({"example.com": keys}),
+        spool=FakeSpool(),
+        renderer=Renderer(spool=FakeSpool(), links=None),
+        threads=1,
+        metrics=metrics,
+        log=logger,
+    )
+    pool = Pool(Connector(hostname="gateway.test", section=section), section=section, clock=clock)
+    attempts = Attempts(
+        queue=PromptQueue(),
+        pool=pool,
+        signer=signer,
+        section=section,
+        clock=clock,
+        metrics=metrics,
+        log=logger,
+        redact=log.address,
+        reverse_paths=_reverse_paths(clock),
+    )
+    hops = [_prompt_hop() for _ in range(SET)]
+    for hop in hops:
+        pool.put_back(hop)
+    claims = [claim_of(message=HEADER + BODY) for _ in range(SET)]
+
+    async def prepare() -> None:
+        for hop in hops:
+            hop.mails = 1  # as if it had just begun: none of them is used up
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for claim in claims:
+                group.create_task(attempts.run(Running(claim), hops[0].next_hop))
+
+    yield Part(name="attempt", messages=SET, run=run, prepare=prepare)
+    signer.close()
+    running.close()
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")
+
+
+def _reverse_paths(clock: SystemClock) -> ReversePaths:
+    return ReversePaths(
+        new_ring(Purpose.VERP, created_at=clock.now()),
+        domain="bounces.example.com",
+        lifetime=dt.timedelta(days=30),
+        clock=clock,
+    )
 
 
 @asynccontextmanager
@@ -435,7 +525,7 @@ async def yard() -> AsyncIterator[Part]:
     yield Part(name="yard", messages=1, run=run, prepare=nothing)
 
 
-PARTS: Final = (session, send, intake, queue, deliver, render, yard)
+PARTS: Final = (session, send, intake, queue, deliver, attempt, render, yard)
 
 
 async def microseconds(part: Part, *, runs: int) -> float:

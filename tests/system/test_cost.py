@@ -19,6 +19,7 @@ KNOWN: Final = {
     "intake": 8790,
     "queue": 5965,
     "deliver": 4705,
+    "attempt": 10350,
     "render": 2977,
 }
 MORE: Final = 1.25
