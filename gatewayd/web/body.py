@@ -17,10 +17,29 @@ import re
 from collections import Counter
 from typing import Any, Final, Never
 
-from starlette.types import Scope
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from gatewayd.errors import Code, Fault, Refused
 from gatewayd.web.problems import HttpFault, HttpRefused
+
+
+async def read(receive: Receive) -> bytes:
+    """The octets of a body.
+
+    Raises:
+        ClientDisconnect: the client has gone.
+        Refused: MESSAGE_TOO_LARGE, from the layer that counts.
+    """
+    blocks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        block: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return b"".join((*blocks, block)) if blocks else block
+        blocks.append(block)
 
 
 def require_media_type(scope: Scope, media_type: str) -> None:

@@ -30,7 +30,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -38,6 +40,7 @@ from uvicorn.server import ServerState
 
 from gatewayd.errors import Code
 from gatewayd.web import problems
+from gatewayd.web.exchange import Exchange
 from gatewayd.web.problems import TABLE, HttpFault, Problem
 
 OVERHEAD_OCTETS: Final = 65_536
@@ -84,6 +87,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         self._deadline: asyncio.TimerHandle | None = None
         self._flush: asyncio.TimerHandle | None = None
+        self._is_reading = False
+        self._entered = self._timed = 0  # phases so far, and the one whose time runs
         self._tls = ""
         self._is_last = False
         self._requests = 0
@@ -110,9 +115,14 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._phase is _Phase.IDLE:
             self._enter(_Phase.HEADER)
         requests = self._requests
-        super().data_received(data)
+        self._is_reading = True
+        try:
+            super().data_received(data)
+        finally:
+            self._is_reading = False
         if self.transport.is_closing():
             return
+        self._set_deadline()
         if requests == self._requests:
             self._octets += len(data)
         overhead = self._octets - self._body_octets
@@ -151,7 +161,34 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        """As uvicorn's, with `Exchange` in place of its cycle, and without what is never asked."""
+        parser, scope, earlier = self.parser, self.scope, self.cycle
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        self.cycle = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # pipelined
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self._enter(_Phase.BODY)
 
     def on_body(self, body: bytes) -> None:
@@ -193,9 +230,22 @@ class LimitedProtocol(HttpToolsProtocol):
     # --- inside
 
     def _enter(self, phase: _Phase) -> None:
+        self._phase = phase
+        self._entered += 1
+        if not self._is_reading:
+            self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        """Have the time of this phase run; it goes on if it does already.
+
+        Not while octets are read: a request that comes whole passes its phases without a timer.
+        """
+        if self._timed == self._entered:
+            return
+        self._timed = self._entered
         self._cancel(self._deadline)
         self._deadline = None
-        self._phase = phase
+        phase = self._phase
         if phase is _Phase.HEADER:
             self._deadline = self.loop.call_later(self._terms.header_s, self._expire)
         elif phase is _Phase.BODY:

@@ -57,6 +57,7 @@ from gatewayd.delivery.smtp.transcript import Transcript
 from gatewayd.dkim.key import generate_ed25519, generate_rsa
 from gatewayd.dkim.sign import sign
 from gatewayd.ids import MailboxId, RecipientId, recipient_id
+from gatewayd.intake.pipeline import Intake
 from gatewayd.keys.ring import Purpose, new_ring
 from gatewayd.keys.verp import ReversePaths
 from gatewayd.mail.envelope import Envelope, Recipient
@@ -65,7 +66,7 @@ from gatewayd.mail.outcome import Delivered, Outcome
 from gatewayd.mail.reply import Reply
 from gatewayd.mailboxes.accounts import Change
 from gatewayd.metrics import Metrics
-from gatewayd.policy.submission import Accepted, AcceptedRecipient
+from gatewayd.policy.submission import Accepted, AcceptedRecipient, Submission
 from gatewayd.queue import claim as claiming
 from gatewayd.queue.outcome import AttemptRecord, Settlement
 from gatewayd.queue.service import Queue
@@ -221,12 +222,14 @@ def _plain(user: str, password: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """Where submissions wait for the writer; here each is stored at once."""
+class Examining:
+    """An intake whose writer answers at once, and stores nothing."""
 
+    intake: Intake
     at: dt.datetime
 
-    async def put(self, waiting: Any) -> Accepted:  # noqa: ANN401 - a private value of intake
+    async def accept(self, submission: Submission) -> Accepted:
+        waiting = self.intake._examine(submission)
         return Accepted(
             queue_id=waiting.queue_id,
             recipients=tuple(
@@ -249,9 +252,11 @@ async def send() -> AsyncIterator[Part]:
         world = kernel.world
         await world.mailboxes.create(MAILBOX, Change())
         issued = await world.tokens.issue(Asked(mailbox=MAILBOX, unlimited=True))
-        world.intake._sets = Stored(world.clock.now())  # type: ignore[assignment]  # no writer
         parts = dataclasses.replace(
-            FakeApi().parts, intake=world.intake, tokens=world.tokens, limits=world.limits
+            FakeApi().parts,
+            intake=Examining(world.intake, world.clock.now()),
+            tokens=world.tokens,
+            limits=world.limits,
         )
         server = HttpServer(
             name="cost", app=create_api_app(parts), at=Bind("127.0.0.1", 0), section=HttpSection()

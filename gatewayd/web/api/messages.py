@@ -22,6 +22,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
+from starlette.types import Receive
+from starlette.types import Scope as RequestScope
 
 from gatewayd import log
 from gatewayd.config.limits import LimitsSection
@@ -38,6 +40,7 @@ from gatewayd.web.api.submissions import Draft, Intake
 from gatewayd.web.auth import Gate
 
 RAW: Final = "message/rfc822"
+SEND_PATH: Final = "/messages/send"
 LARGE_OCTETS: Final = 65_536  # a body that may take seconds to validate: not on the loop
 _WINDOWS_S: Final = {"hour": 3600, "day": 86400}
 
@@ -90,10 +93,10 @@ class MessagesApi:
         reads = [Depends(self._may_read)]
         accepted: dict[int | str, dict[str, Any]] = {202: {"headers": openapi.SENT_HEADERS}}
         refused = openapi.problem_responses(openapi.SEND_STATUSES)
-        for path, endpoint, model, request_body in (
-            ("/messages/send", self.send, views.Sent, openapi.json_body(SendMessage)),
-            ("/messages/batch", self.batch, views.Batch, openapi.json_body(SendBatch)),
-            ("/messages/raw", self.raw, views.Sent, openapi.octets_body(RAW)),
+        for path, endpoint, model, request_body, gates in (
+            (SEND_PATH, self.send, views.Sent, openapi.json_body(SendMessage), []),
+            ("/messages/batch", self.batch, views.Batch, openapi.json_body(SendBatch), sends),
+            ("/messages/raw", self.raw, views.Sent, openapi.octets_body(RAW), sends),
         ):
             router.add_api_route(
                 path,
@@ -103,7 +106,7 @@ class MessagesApi:
                 response_model=model,
                 response_description="On stable storage",
                 responses={**accepted, **refused},
-                dependencies=sends,
+                dependencies=gates,
                 openapi_extra={
                     "requestBody": request_body,
                     "parameters": [openapi.IDEMPOTENCY_KEY],
@@ -129,14 +132,24 @@ class MessagesApi:
 
     async def send(self, request: Request) -> Response:
         """Send one message from the mailbox of the token."""
-        document, octets_ = await self._json(request)
+        return await self.answer_send(request.scope, request.receive)
+
+    async def answer_send(self, request: RequestScope, receive: Receive) -> Response:
+        """The answer to POST /messages/send, which needs nothing of the framework's.
+
+        Raises:
+            GatewayError: nothing was stored.
+            HttpRefused: as above.
+        """
+        sender = await self._gate.admit(request, Scope.MESSAGES_SEND)
+        document, octets_ = await _json(request, receive)
         message = await _read_message(document, len(octets_))
         draft = submissions.from_fields(
             message,
             document,
-            principal(request),
+            sender,
             options=_options(request, octets_),
-            trace=submissions.trace(request.scope),
+            trace=submissions.trace(request),
         )
         return _accepted(await draft.hand_to(self._intake))
 
@@ -151,14 +164,14 @@ class MessagesApi:
             octets.parse(content, header_octets=self._limits.header_octets),
             query.rcpt,
             principal(request),
-            options=_options(request, content),
+            options=_options(request.scope, content),
             trace=submissions.trace(request.scope),
         )
         return _accepted(await draft.hand_to(self._intake))
 
     async def batch(self, request: Request) -> Response:
         """Send up to 100 messages; each is accepted or refused by itself."""
-        document, octets_ = await self._json(request)
+        document, octets_ = await _json(request.scope, request.receive)
         try:
             messages = SendBatch.model_validate(document).messages
         except ValidationError as error:
@@ -206,14 +219,6 @@ class MessagesApi:
     async def _may_read(self, request: Request) -> None:
         request.state.principal = await self._gate.admit(request.scope, Scope.MESSAGES_READ)
 
-    async def _json(self, request: Request) -> tuple[Any, bytes]:
-        """The body as a value and as octets."""
-        if request.scope["query_string"]:
-            raise validation.refuse([validation.fault("no parameters are known here", "query")])
-        body.require_media_type(request.scope, JSON)
-        content = await request.body()
-        return body.parse_json(content), content
-
     async def _accept_item(
         self, request: Request, index: int, item: object, batch_key: str | None, size_octets: int
     ) -> Accepted | Exception:
@@ -253,6 +258,15 @@ class MessagesApi:
         )
 
 
+async def _json(request: RequestScope, receive: Receive) -> tuple[Any, bytes]:
+    """The body as a value and as octets."""
+    if request["query_string"]:
+        raise validation.refuse([validation.fault("no parameters are known here", "query")])
+    body.require_media_type(request, JSON)
+    content = await body.read(receive)
+    return body.parse_json(content), content
+
+
 async def _read_message(document: object, size_octets: int, *place: str | int) -> SendMessage:
     """The message that a document is; `size_octets` of the body that it stood in."""
     if size_octets > LARGE_OCTETS:
@@ -267,11 +281,11 @@ def _validated(document: object, *place: str | int) -> SendMessage:
         raise validation.from_pydantic(error, document, SendMessage, *place) from None
 
 
-def _options(request: Request, content: bytes) -> Options:
-    key = idempotency.key(request.scope)
+def _options(request: RequestScope, content: bytes) -> Options:
+    key = idempotency.key(request)
     if key is None:
         return Options()
-    return Options(idempotency_key=key, fingerprint=idempotency.fingerprint(request.scope, content))
+    return Options(idempotency_key=key, fingerprint=idempotency.fingerprint(request, content))
 
 
 def _result(request: Request, index: int, answer: Accepted | Exception) -> views.BatchResult:
