@@ -17,8 +17,13 @@ What reaches standard error was cleaned on the way, whoever wrote it:
 | control characters, line and bidi separators   | \x0a, \x1b, \u2028: no line can be forged      |
 | a string over 4096 characters                  | its beginning                                  |
 
-The caller only puts a record on a bounded queue; a thread cleans, renders and writes. If standard
-error stalls, events are dropped and counted: the event loop never waits for a terminal.
+The caller only puts a record on a bounded queue; a thread cleans, renders and writes, what waits in
+one go. If standard error stalls, events are dropped and counted: the event loop never waits for a
+terminal.
+
+Events of ours go to the thread without `logging` and without structlog's processors, which cost
+more than the rest of a line. structlog renders them, takes those of libraries, and those of a
+process that has not set this up: so `structlog.testing.capture_logs` sees everything.
 """
 
 from __future__ import annotations
@@ -26,8 +31,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import hmac
+import json
 import logging
 import math
 import queue
@@ -35,7 +42,9 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final, Protocol, TextIO
 
 import structlog
@@ -44,6 +53,9 @@ from structlog.typing import EventDict, Processor
 QUEUE_EVENTS: Final = 10_000
 LONGEST_TEXT: Final = 4096
 CLOSE_TIMEOUT_S: Final = 2.0
+_TOGETHER: Final = 100  # lines in one write
+_ENCODED: Final = 120  # characters without a gap, from which on a text may be an encoded secret
+_KEYS: Final = 512  # names of fields that are kept cleaned
 SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
 
 _SECRET_KEY = re.compile(
@@ -55,13 +67,17 @@ _SECRET_TEXT = re.compile(
     r"eyJ[\w-]{5,}\.[\w-]+(\.[\w-]*)?"  # a JWT begins with {" in base64
     r"|(?i:(?<=bearer )[\w.~+/=-]+)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*"
-    r"|[\w+/=-]{120,}"
+    rf"|[\w+/=-]{{{_ENCODED},}}"
 )
 _ADDRESS = re.compile(
     r"([\w.!#$%&'*+/=?^`{|}~-]{1,64}|\"[^\"]{1,64}\")@(?=[\w\[])[\w.:\[\]-]{1,255}"
 )
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FIRST_FIELDS: Final = ("timestamp", "level", "event", "logger")
+_JSON: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+# When, in nanoseconds; level, logger, event, and its fields.
+_Event = tuple[int, str, str, str, dict[str, object]]
 
 
 class Settings(Protocol):
@@ -83,6 +99,7 @@ class _Redactor:
     def __init__(self, *, plain: bool, key: bytes) -> None:
         self._plain = plain
         self._key = key
+        self.field = functools.lru_cache(_KEYS)(self._field)
 
     def address(self, text: str) -> str:
         local_part, at, domain = text.rpartition("@")
@@ -92,35 +109,47 @@ class _Redactor:
         return f"{local_part[:1]}***@{domain.lower()}#{mac[:4].hex()}"
 
     def text(self, text: str) -> str:
-        cut = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
-        hidden = _SECRET_TEXT.sub(SECRET, cut)
-        if not self._plain:
-            hidden = _ADDRESS.sub(lambda match: self.address(match[0]), hidden)
-        return _UNSAFE.sub(_escape, hidden)
+        """Each pattern is looked for only where something stands that it cannot do without."""
+        if len(text) >= _ENCODED or _may_hold_secret(text):
+            cut = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
+            text = _SECRET_TEXT.sub(SECRET, cut)
+        if "@" in text and not self._plain:
+            text = _ADDRESS.sub(lambda match: self.address(match[0]), text)
+        return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+    def _field(self, name: str) -> tuple[str, bool]:
+        """The name of a field as it is written, and whether its value is a secret."""
+        return self.text(name), _SECRET_KEY.search(name) is not None
+
+
+def _may_hold_secret(text: str) -> bool:
+    """Whether a text too short to be encoded octets may match `_SECRET_TEXT`."""
+    return "eyJ" in text or "-----BEGIN " in text or "bearer " in text.lower()
 
 
 class Logging:
     """What `setup` has set up: the thread that writes. `close` writes what is left."""
 
-    def __init__(self, handler: logging.Handler, on_drop: Callable[[], object]) -> None:
+    def __init__(
+        self, lines: _Lines, stream: TextIO, level: int, on_drop: Callable[[], object]
+    ) -> None:
+        self.level = level
         self.dropped = 0
-        self._handler = handler
+        self._lines = lines
+        self._stream = stream
         self._on_drop = on_drop
-        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_EVENTS)
+        self._limit = QUEUE_EVENTS
+        self._records: queue.SimpleQueue[logging.LogRecord | _Event | None] = queue.SimpleQueue()
         self._closed = False
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def put(self, record: logging.LogRecord) -> None:
+    def put(self, record: logging.LogRecord | _Event) -> None:
         """Leave a record to the thread, or drop it if too many wait."""
-        try:
-            self._records.put_nowait(record)
-        except queue.Full:
-            self.drop()
-
-    def drop(self) -> None:
-        self.dropped += 1
-        self._on_drop()
+        if self._records.qsize() < self._limit:
+            self._records.put(record)
+        else:
+            self._drop(1)
 
     def close(self) -> None:
         """Write what waits, for at most CLOSE_TIMEOUT_S. May be called twice."""
@@ -128,13 +157,86 @@ class Logging:
             return
         self._closed = True
         atexit.unregister(self.close)
-        with contextlib.suppress(queue.Full):  # standard error is stuck: nothing more to be done
-            self._records.put(None, timeout=CLOSE_TIMEOUT_S)
-            self._thread.join(CLOSE_TIMEOUT_S)
+        self._records.put(None)
+        self._thread.join(CLOSE_TIMEOUT_S)  # standard error may be stuck: nothing more to be done
 
-    def _write(self) -> None:
-        while (record := self._records.get()) is not None:
-            self._handler.handle(record)
+    def _drop(self, events: int) -> None:
+        for _ in range(events):
+            self.dropped += 1
+            self._on_drop()
+
+    def _run(self) -> None:
+        records = self._records
+        is_last = False
+        while not is_last:
+            lines: list[str] = []
+            record = records.get()
+            while record is not None:
+                self._render(record, lines)
+                if records.empty() or len(lines) >= _TOGETHER:
+                    break
+                record = records.get()
+            is_last = record is None
+            if lines:
+                self._write(lines)
+
+    def _render(self, record: logging.LogRecord | _Event, lines: list[str]) -> None:
+        try:
+            lines.append(self._lines.render(record))
+        except Exception:  # noqa: BLE001 - a value that cannot be shown; there is nowhere to report it
+            self._drop(1)
+
+    def _write(self, lines: list[str]) -> None:
+        """Write lines. Those that cannot be written are dropped."""
+        try:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+        except UnicodeError:  # nothing was written: the stream cannot encode one of them
+            if len(lines) == 1:
+                self._drop(1)
+            else:
+                for line in lines:
+                    self._write([line])
+        except Exception:  # noqa: BLE001 - whatever stands for standard error; as in _render
+            self._drop(len(lines))
+
+
+class _Lines:
+    """How records become lines."""
+
+    def __init__(self, form: str, *, colors: bool) -> None:
+        self._render: Callable[[object, str, EventDict], str] = _as_json
+        if form != "json":
+            self._render = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
+        self._foreign = structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                _time_of_record,
+                structlog.processors.format_exc_info,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _clean,
+                self._render,
+            ],
+        )
+
+    def render(self, record: logging.LogRecord | _Event) -> str:
+        """One record, with its line end."""
+        if not isinstance(record, tuple):
+            return self._foreign.format(record) + "\n"
+        at_ns, level, logger, event, fields = record
+        at = dt.datetime.fromtimestamp(at_ns // 10**9, dt.UTC)
+        at = at.replace(microsecond=at_ns // 1000 % 10**6, tzinfo=None)
+        first = {"timestamp": f"{at.isoformat()}Z", "level": level, "event": event}
+        first["logger"] = logger
+        cleaned = _clean(None, level, first | fields | first)
+        return f"{self._render(None, level, cleaned)}\n"
+
+
+def _as_json(_: object, __: str, event: EventDict) -> str:
+    return _JSON(event)
 
 
 class _Put(logging.Handler):
@@ -146,15 +248,6 @@ class _Put(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.target.put(record)
-
-
-class _Write(logging.StreamHandler[TextIO]):
-    """Writes lines. One that cannot be written is dropped: there is nowhere to report it."""
-
-    on_error: Callable[[], object] = staticmethod(lambda: None)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's name
-        self.on_error()
 
 
 def setup(
@@ -173,42 +266,107 @@ def setup(
             this process ends.
         on_drop: called for each event that was dropped, from any thread.
     """
-    global _redactor  # noqa: PLW0603 - logging is one per process, by its nature
+    global _redactor, _running, _processors  # noqa: PLW0603 - one per process, by its nature
     key = hash_key or (_redactor and _redactor._key) or secrets.token_bytes(16)  # noqa: SLF001
     _redactor = _Redactor(plain=settings.addresses == "plain", key=key)
     target_stream = stream if stream is not None else sys.stderr
-    writer = _Write(target_stream)
-    writer.setFormatter(_formatter(settings.format, colors=target_stream.isatty()))
-    running = Logging(writer, on_drop)
-    writer.on_error = running.drop
-    atexit.register(running.close)
+    lines = _Lines(settings.format, colors=target_stream.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
+    running = Logging(lines, target_stream, level, on_drop)
+    atexit.register(running.close)
     _install(_Put(running), level)
+    _running, _processors = running, [_put_event]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Named,
         cache_logger_on_first_use=False,  # setup may come again, on SIGHUP
     )
     return running
 
 
-def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+class Logger:
+    """The logger of a module, or of what it is bound to."""
+
+    __slots__ = ("_bound", "_name")
+
+    def __init__(self, name: str, bound: Mapping[str, object]) -> None:
+        self._name = name
+        self._bound = bound
+
+    def bind(self, **fields: object) -> Logger:
+        """A logger whose events have these fields, too."""
+        return Logger(self._name, {**self._bound, **fields})
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._log(logging.DEBUG, "debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._log(logging.INFO, "info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._log(logging.WARNING, "warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._log(logging.ERROR, "error", event, fields)
+
+    def critical(self, event: str, **fields: object) -> None:
+        self._log(logging.CRITICAL, "critical", event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """An error, with the exception that is being handled."""
+        self._log(logging.ERROR, "error", event, {"exc_info": True, **fields})
+
+    def _log(self, level: int, name: str, event: str, fields: dict[str, object]) -> None:
+        if self._bound:
+            fields = {**self._bound, **fields}
+        running = _running
+        if running is None or not _is_ours(structlog.get_config()["processors"]):
+            structlog.get_logger(self._name).log(level, event, **fields)
+        elif level >= running.level:
+            _put(running, name, self._name, event, fields)
+
+
+def _is_ours(processors: list[Processor]) -> bool:
+    """Whether structlog is as `setup` left it; its capture_logs changes that very list."""
+    return processors is _processors and processors[0] is _put_event
+
+
+def get_logger(name: str) -> Logger:
     """The logger of a module: `get_logger(__name__)`."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
-    return logger
+    return Logger(name, {})
 
 
-def context(**fields: object) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def context(**fields: object) -> Iterator[None]:
     """Add fields to every event of this task, and of those it starts, until the block ends."""
-    return structlog.contextvars.bound_contextvars(**fields)
+    before = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(before)
+
+
+class _Named:
+    """What structlog takes for a logger: a name."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+
+def _put_event(logger: _Named, level: str, fields: EventDict) -> EventDict:
+    """The only processor: hand over what came through structlog, not by way of `Logger`."""
+    if _running is not None:
+        _put(_running, level, logger.name, fields.pop("event"), dict(fields))
+    raise structlog.DropEvent
+
+
+def _put(running: Logging, level: str, logger: str, event: str, fields: dict[str, object]) -> None:
+    for key, value in _context.get().items():
+        fields.setdefault(key, value)
+    if "exc_info" in fields:
+        structlog.processors.format_exc_info(None, level, fields)  # while there is one
+    running.put((time.time_ns(), level, logger, event, fields))
 
 
 def address(text: str) -> str:
@@ -217,6 +375,9 @@ def address(text: str) -> str:
 
 
 _redactor: _Redactor | None = None
+_running: Logging | None = None
+_processors: list[Processor] = []
+_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default={})  # noqa: B039 - never changed
 
 
 def _current() -> _Redactor:
@@ -250,27 +411,6 @@ def _without_data(record: logging.LogRecord) -> bool:
     return True
 
 
-def _formatter(form: str, *, colors: bool) -> logging.Formatter:
-    renderer: Processor
-    if form == "json":
-        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            _time_of_record,
-            structlog.processors.format_exc_info,
-        ],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _clean,
-            renderer,
-        ],
-    )
-
-
 def _time_of_record(_: object, __: str, event: EventDict) -> EventDict:
     created = event["_record"].created
     event["timestamp"] = f"{dt.datetime.fromtimestamp(created, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -294,12 +434,16 @@ def _clean(_: object, __: str, event: EventDict) -> EventDict:
 def _mapping(
     redactor: _Redactor, fields: MutableMapping[Any, Any], *, depth: int
 ) -> dict[str, object]:
-    return {
-        redactor.text(str(key)): SECRET
-        if _SECRET_KEY.search(str(key)) and value is not None
-        else _value(redactor, value, depth=depth + 1)
-        for key, value in fields.items()
-    }
+    cleaned: dict[str, object] = {}
+    for key, value in fields.items():
+        name, is_secret = redactor.field(str(key))
+        if is_secret and value is not None:
+            cleaned[name] = SECRET
+        elif type(value) is str:
+            cleaned[name] = redactor.text(value)
+        else:
+            cleaned[name] = _value(redactor, value, depth=depth + 1)
+    return cleaned
 
 
 def _value(redactor: _Redactor, value: object, *, depth: int) -> object:

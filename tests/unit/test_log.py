@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gatewayd import log
 
@@ -95,6 +98,76 @@ def test_context_is_in_every_event_of_the_block(written: Written) -> None:
     logger.info("outside")
 
     assert [event.get("queue_id") for event in written.events()] == ["q1", None]
+
+
+def test_bound_fields_come_first(written: Written) -> None:
+    """`bind` gives a logger of its own; the one it came from has no more fields than before."""
+    written.start()
+    logger = log.get_logger("gatewayd.x")
+    logger.bind(queue_id="q1").bind(code=5).info("bound", reason="r")
+    logger.info("free")
+
+    bound, free = written.events()
+
+    assert list(bound)[4:] == ["queue_id", "code", "reason"]
+    assert list(free)[4:] == []
+
+
+def test_fields_cannot_stand_for_the_first_ones(written: Written) -> None:
+    """Who logs a field `level` or `logger` changes neither."""
+    written.start()
+    log.get_logger("gatewayd.x").info("said", level="error", logger="other", timestamp="never")
+
+    (event,) = written.events()
+
+    assert (event["level"], event["logger"]) == ("info", "gatewayd.x")
+    assert event["timestamp"].endswith("Z")
+
+
+def test_structlog_and_our_loggers_write_the_same(written: Written) -> None:
+    """Whoever takes a logger from structlog itself is cleaned and written, too."""
+    written.start()
+    for logger in (log.get_logger("gatewayd.x"), structlog.get_logger("gatewayd.x")):
+        try:
+            fail("alice@example.com")
+        except ValueError:
+            logger.exception("failed", token="hunter2", queue_id="q1")
+
+    ours, theirs = written.events()
+
+    assert {**ours, "timestamp": ""} == {**theirs, "timestamp": ""}
+
+
+def test_captured_events_are_not_written(written: Written) -> None:
+    """`structlog.testing.capture_logs` takes what our loggers say, and gives it back."""
+    written.start()
+    logger = log.get_logger("gatewayd.x")
+    with capture_logs() as captured:
+        logger.info("captured", queue_id="q1")
+    logger.info("written")
+
+    assert captured == [{"event": "captured", "queue_id": "q1", "log_level": "info"}]
+    assert [event["event"] for event in written.events()] == ["written"]
+
+
+PIECES = st.sampled_from(
+    (
+        *(JWT, "eyJ", "BEARER x", "bearer\t", "-----BEGIN PRIVATE KEY-----x", "aHVu" * 29),
+        *("a@b", "@", "alice@example.com", "\u00a0", "\u200e", "\u3000", "\x7f", "\n", " "),
+    )
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=8), max_size=8).map("".join))
+def test_no_pattern_is_left_out(text: str) -> None:
+    """What is not looked for is not there: the patterns, all applied, find no more."""
+    found = log._Redactor(plain=False, key=b"k").text(text)
+    cut = text if len(text) <= log.LONGEST_TEXT else text[: log.LONGEST_TEXT] + "..."
+    hidden = log._SECRET_TEXT.sub(log.SECRET, cut)
+    redactor = log._Redactor(plain=False, key=b"k")
+    hidden = log._ADDRESS.sub(lambda match: redactor.address(match[0]), hidden)
+
+    assert log._UNSAFE.sub(log._escape, hidden) == found
 
 
 def test_level_holds_for_our_events(written: Written) -> None:
@@ -292,8 +365,10 @@ class Stuck(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.reached, self.released = threading.Event(), threading.Event()
+        self.writes = 0
 
     def write(self, text: str) -> int:
+        self.writes += 1
         self.reached.set()
         assert self.released.wait(10)
         return super().write(text)
@@ -316,6 +391,65 @@ def test_stuck_stream_drops_events_and_counts_them(
 
     assert len(drops) == written.logging.dropped == 15
     assert len(stream.getvalue().splitlines()) == 6
+
+
+def test_what_waits_is_written_together(written: Written) -> None:
+    """One write for all lines that came while standard error was stuck."""
+    stream = Stuck()
+    written.logging = log.setup(LogSettings(), stream=stream)
+    logger = log.get_logger("gatewayd.x")
+    logger.info("first")
+    assert stream.reached.wait(10)
+    for number in range(20):
+        logger.info("next", number=number)
+    stream.released.set()
+    written.logging.close()
+
+    assert stream.writes == 2
+    assert len(stream.getvalue().splitlines()) == 21
+
+
+class Unshowable:
+    """A value that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+def test_event_that_cannot_be_shown_is_dropped_alone(written: Written) -> None:
+    """Those around it are written, and it is counted."""
+    written.start()
+    logger = log.get_logger("gatewayd.x")
+    logger.info("before")
+    logger.info("bad", value=Unshowable())
+    logger.info("after")
+
+    assert [event["event"] for event in written.events()] == ["before", "after"]
+    assert written.logging is not None
+    assert written.logging.dropped == 1
+
+
+class Ascii(Stuck):
+    """A terminal that has ASCII only."""
+
+    def write(self, text: str) -> int:
+        text.encode("ascii")
+        return super().write(text)
+
+
+def test_line_that_a_stream_cannot_encode_is_dropped_alone(written: Written) -> None:
+    """Though it was to be written with others."""
+    stream = Ascii()
+    written.logging = log.setup(LogSettings(), stream=stream)
+    logger = log.get_logger("gatewayd.x")
+    for word in ("first", "good", "b\u00e4d", "last"):
+        logger.info(word)
+    stream.released.set()
+    written.logging.close()
+
+    lines = stream.getvalue().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["first", "good", "last"]
+    assert written.logging.dropped == 1
 
 
 def test_closed_stream_raises_nothing(written: Written) -> None:
