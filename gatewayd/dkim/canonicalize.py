@@ -21,7 +21,8 @@ CRLF: Final = b"\r\n"
 
 # A run of spaces is halved until it is gone, so a slice costs its size times the logarithm of its
 # longest run. Slices of a fixed size make that a constant: 120 MB/s for nothing but spaces, 700 for
-# text. A regular expression was faster for spaces (1800 MB/s) and slower for HTML (70).
+# text. A regular expression was faster for spaces (1800 MB/s) and slower for HTML (70). A block with
+# no space at all, as of base64, needs neither: it is its own canonical form (1700 MB/s).
 _SLICE_OCTETS: Final = 65536
 
 
@@ -65,6 +66,9 @@ class BodyHash:
 
     def update(self, block: bytes) -> None:
         """Hash the next octets of the body."""
+        if not (self._is_relaxed and _has_space(block)):
+            self._feed(block)
+            return
         for start in range(0, len(block), _SLICE_OCTETS):
             self._feed(block[start : start + _SLICE_OCTETS])
 
@@ -83,7 +87,7 @@ class BodyHash:
 
     def _feed(self, block: bytes) -> None:
         octets = self._without_undecided(self._undecided + block)
-        if self._is_relaxed:
+        if self._is_relaxed and _has_space(octets):
             octets = _one_space(octets.replace(b"\t", b" ")).replace(b" \r\n", CRLF)
         end = _end_of_content(octets)
         if end:
@@ -103,6 +107,10 @@ class BodyHash:
         decided = octets.rstrip(b" \t") if self._is_relaxed else octets
         self._undecided = (b" " if len(decided) < len(octets) else b"") + cr
         return decided
+
+
+def _has_space(octets: bytes) -> bool:
+    return b" " in octets or b"\t" in octets
 
 
 def _end_of_content(octets: bytes) -> int:

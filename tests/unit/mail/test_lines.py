@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatewayd.mail.lines import DotReader, DotStuffer, LineCheck, LineFault, dot_stuff
+from gatewayd.mail.lines import (
+    DotReader,
+    DotStuffer,
+    LineCheck,
+    LineFault,
+    dot_stuff,
+    find_dot_line,
+)
 
 # Words over the octets that matter, so that every near miss of an end of data is made often.
 _octets = st.lists(
@@ -166,6 +173,20 @@ def test_dot_stuffing_when_read_again_then_content_is_the_same(
     assert reader.rest == b""
     terminated = content == b"" or content.endswith(b"\r\n")
     assert content + (b"" if terminated else b"\r\n") == got
+
+
+@pytest.mark.parametrize("before", [b"", b".", b"x." * 62, b"x." * 63, b"x." * 64, b"x." * 1000])
+@pytest.mark.parametrize("after", [b"\r\n.", b"..\r\n.", b"x\r\n..\r\n.", b"\r\r\n."])
+def test_find_dot_line_when_other_dots_come_first_then_finds_it(
+    before: bytes, after: bytes
+) -> None:
+    """Dots are looked at one by one while they are few: where that ends, none is passed over."""
+    octets = before + after
+
+    found = find_dot_line(octets)
+
+    assert found == octets.find(b"\r\n.")
+    assert find_dot_line(octets[: found + 2]) == -1
 
 
 @given(_split(_octets))
