@@ -114,6 +114,8 @@ class Address:
         As `canonical`, and the case of ASCII letters does not count. No mailbox of another domain
         or with other characters ever gets the same key.
         """
+        if self.is_ascii and not self.local_part.startswith('"'):
+            return f"{self.local_part}@{self.domain}".lower()
         # bytes.lower leaves everything but ASCII alone: other letters have no agreed case.
         return self.canonical.encode().lower().decode()
 

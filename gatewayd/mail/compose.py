@@ -20,6 +20,7 @@ names the field. Lines of the body are at most 76 octets, but for attached messa
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from typing import Literal
 from gatewayd.mail import encoded_word
 from gatewayd.mail.address import Address
 from gatewayd.mail.header import (
+    FOLD_AT,
     MAX_LINE,
     HeaderSection,
     HeaderSyntaxError,
@@ -144,7 +146,7 @@ def compose(fields: Fields, message_id: str, date: dt.datetime) -> RawMessage:
         _mailboxes("Cc", fields.cc, "/cc"),
         _text_field("Subject", fields.subject, "/subject") if fields.subject else b"",
         b"Date: %b\r\n" % format_date(date).encode("ascii"),
-        render_field("Message-ID", message_id),
+        _field("Message-ID", message_id),
         b"MIME-Version: 1.0\r\n",
         *_custom(fields.headers),
     ]
@@ -165,9 +167,20 @@ def _mailboxes(name: str, mailboxes: Sequence[Mailbox], pointer: str) -> bytes:
             values.append(format_originator(mailbox.display_name or "", address))
         value = ", ".join(values)
         # Raw UTF-8 is left only in addresses that have no ASCII form: they need SMTPUTF8 anyway.
-        return render_field(name, value, smtputf8=True)
+        return _field(name, value, smtputf8=True)
     except HeaderSyntaxError as error:
         raise ComposeError(at, str(error)) from error
+
+
+def _field(name: str, value: str, *, smtputf8: bool = False) -> bytes:
+    """As `render_field`; most fields fit on their line as they are, which is found out sooner.
+
+    name: one that is known to be good.
+    """
+    line = f"{name}: {value}"
+    if len(line) <= FOLD_AT and line.isascii() and line.isprintable():
+        return b"%b\r\n" % line.encode("ascii")
+    return render_field(name, value, smtputf8=smtputf8)
 
 
 def _as_ascii(address: Address) -> Address:
@@ -189,7 +202,7 @@ def _custom(headers: Sequence[tuple[str, str]]) -> list[bytes]:
             if not _MSG_IDS.fullmatch(value):
                 raise ComposeError(pointer, "must be Message-IDs such as <id@example.com>")
             seen.add(key)
-            rendered.append(render_field(_MESSAGE_ID_FIELDS[key], value))
+            rendered.append(_field(_MESSAGE_ID_FIELDS[key], value))
         elif _CUSTOM_NAME.fullmatch(name) and not key.startswith("x-gatewayd-"):
             rendered.append(_text_field(name, value, pointer))
         else:
@@ -208,7 +221,7 @@ def _text_field(name: str, text: str, pointer: str) -> bytes:
             or (len(text) > _LONGEST_WORD and max(map(len, text.split())) > _LONGEST_WORD)
         ):
             text = encoded_word.encode(text, first_width=_MAX_ENCODED_LINE - len(name) - 2)
-        return render_field(name, text)
+        return _field(name, text)
     except UnicodeEncodeError as error:
         raise ComposeError(pointer, "must be valid Unicode") from error
 
@@ -221,6 +234,8 @@ def _refuse_control(text: str, pointer: str) -> None:
 def _content(fields: Fields, message_id: str) -> _Entity:
     """The tree of the table above, as one entity."""
     text = _text_part("plain", fields.text or "", "/text")
+    if fields.html is None and not fields.attachments:
+        return text
     html = None if fields.html is None else _text_part("html", fields.html, "/html")
     related: list[_Entity] = []
     mixed: list[_Entity] = []
@@ -238,13 +253,18 @@ def _content(fields: Fields, message_id: str) -> _Entity:
     return _multipart("mixed", boundary + "m", [body, *mixed]) if mixed else body
 
 
-def _text_part(subtype: str, text: str, pointer: str) -> _Entity:
+def _text_part(subtype: Literal["plain", "html"], text: str, pointer: str) -> _Entity:
     try:
         encoding, body = encode_text(text)
     except UnicodeEncodeError as error:
         raise ComposeError(pointer, "must be valid Unicode") from error
+    return _Entity(_text_fields(subtype, encoding), body, encoding)
+
+
+@functools.cache
+def _text_fields(subtype: Literal["plain", "html"], encoding: str) -> bytes:
     fields = f"Content-Type: text/{subtype}; charset=utf-8\r\n{_encoding_field(encoding)}"
-    return _Entity(fields.encode("ascii"), body, encoding)
+    return fields.encode("ascii")
 
 
 def _encoding_field(encoding: str) -> str:

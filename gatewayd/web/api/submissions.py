@@ -6,11 +6,12 @@ the first place counts.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from starlette.types import Scope
 
@@ -19,7 +20,7 @@ from gatewayd.mail import mailbox_list
 from gatewayd.mail.address import Address, AddressSyntaxError, ForwardPath, ReversePath
 from gatewayd.mail.compose import Attachment, Fields
 from gatewayd.mail.envelope import BodyType, Envelope, Recipient
-from gatewayd.mail.mailbox_list import HeaderSyntaxError
+from gatewayd.mail.mailbox_list import HeaderSyntaxError, Mailbox
 from gatewayd.mail.message import RawMessage
 from gatewayd.policy.submission import Accepted, Door, Options, Submission, Trace
 from gatewayd.tokens.claims import Principal
@@ -38,8 +39,7 @@ class Intake(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(NamedTuple):
     """One recipient as the client named it: `pointer` says where."""
 
     address: Address
@@ -106,30 +106,33 @@ def from_fields(
         trace: where it came from.
         prefix: where in the request the document stood.
     """
+    to, cc, bcc = (message.mailboxes(field) for field in _RECIPIENT_FIELDS)
     content = Fields(
         from_=principal.mailbox,
-        to=message.mailboxes("to"),
-        cc=message.mailboxes("cc"),
+        to=to,
+        cc=cc,
         subject=message.subject,
         text=message.text,
         html=message.html,
-        headers=tuple((message.headers or {}).items()),
-        attachments=tuple(_attachment(each) for each in message.attachments or ()),
+        headers=tuple(message.headers.items()) if message.headers else (),
+        attachments=tuple(map(_attachment, message.attachments)) if message.attachments else (),
     )
-    options = replace(
-        options,
-        tags=tuple(message.tags or ()),
-        metadata=tuple((message.metadata or {}).items()),
-        track=_track(message),
-    )
-    draft = _draft(
-        _from_message(message, document, prefix),
+    if message.tags or message.metadata or message.track is not None:
+        options = Options(
+            idempotency_key=options.idempotency_key,
+            fingerprint=options.fingerprint,
+            tags=tuple(message.tags or ()),
+            metadata=tuple((message.metadata or {}).items()),
+            track=_track(message),
+        )
+    return _draft(
+        _named((to, cc, bcc), document, prefix),
         principal,
         content=content,
         options=options,
         trace=trace,
+        prefix=prefix,
     )
-    return replace(draft, prefix=prefix)
 
 
 def from_octets(
@@ -178,20 +181,21 @@ def _draft(
     content: Fields | RawMessage,
     options: Options,
     trace: Trace,
+    prefix: str = "",
 ) -> Draft:
     once: dict[tuple[str, str], Named] = {}
     for each in named:
         once.setdefault((each.address.local_part, each.address.ascii_domain), each)
     sender = _as_ascii(principal.mailbox)
-    forward_paths = [ForwardPath(_as_ascii(each.address)) for each in once.values()]
-    is_ascii = sender.is_ascii and all(path.address.is_ascii for path in forward_paths)
+    addresses = [_as_ascii(each.address) for each in once.values()]
+    is_ascii = sender.is_ascii and all(address.is_ascii for address in addresses)
     body, smtputf8 = BodyType.SEVEN_BIT, not is_ascii
     if isinstance(content, RawMessage):
         body = BodyType.EIGHT_BIT if content.has_8bit else BodyType.SEVEN_BIT
         smtputf8 = smtputf8 or content.needs_smtputf8
     envelope = Envelope(
         ReversePath(sender),
-        tuple(map(Recipient, forward_paths)),
+        tuple([Recipient(ForwardPath(address)) for address in addresses]),
         body,
         smtputf8=smtputf8,
     )
@@ -199,7 +203,8 @@ def _draft(
         submission=Submission(
             principal=principal, envelope=envelope, content=content, options=options, trace=trace
         ),
-        pointers=tuple(each.pointer for each in once.values()),
+        pointers=tuple([each.pointer for each in once.values()]),
+        prefix=prefix,
     )
 
 
@@ -226,14 +231,16 @@ def _attachment(given: AttachmentObject) -> Attachment:
     )
 
 
-def _from_message(
-    message: SendMessage, document: Mapping[str, object], prefix: str
+def _named(
+    given: Iterable[Sequence[Mailbox]], document: Mapping[str, object], prefix: str
 ) -> Iterator[Named]:
-    for field in _RECIPIENT_FIELDS:
-        is_list = isinstance(document.get(field), list)
-        for index, mailbox in enumerate(message.mailboxes(field)):
-            place = f"{prefix}/{field}/{index}" if is_list else f"{prefix}/{field}"
-            yield Named(address=mailbox.address, pointer=place)
+    """Whom the recipient fields name, in their order."""
+    for field, mailboxes in zip(_RECIPIENT_FIELDS, given, strict=True):
+        if mailboxes:
+            is_list = isinstance(document.get(field), list)
+            for index, mailbox in enumerate(mailboxes):
+                place = f"{prefix}/{field}/{index}" if is_list else f"{prefix}/{field}"
+                yield Named(mailbox.address, place)
 
 
 def _from_parameters(forward_paths: Sequence[str]) -> list[Named]:
@@ -242,7 +249,7 @@ def _from_parameters(forward_paths: Sequence[str]) -> list[Named]:
     for index, text in enumerate(forward_paths):
         pointer = f"/query/rcpt/{index}"
         try:
-            named.append(Named(address=Address.parse(text), pointer=pointer))
+            named.append(Named(Address.parse(text), pointer))
         except AddressSyntaxError as error:
             faults.append(_recipient_invalid(pointer, str(error)))
     if faults:
@@ -270,7 +277,7 @@ def _from_header(message: RawMessage) -> list[Named]:
                     "Mend it, or name the recipients in rcpt parameters.",
                     faults=[fault],
                 ) from None
-            named += [Named(address=address, pointer=pointer) for address in found]
+            named += [Named(address, pointer) for address in found]
     return named
 
 
@@ -284,6 +291,7 @@ def _recipient_missing() -> Refused:
     return Refused(Code.RECIPIENT_MISSING, f"No recipient: {detail}.", faults=[fault])
 
 
+@functools.lru_cache(maxsize=4096)  # a client keeps its connections, and comes back
 def _ip(host: str) -> str:
     """The address of a peer; a proxy may have written anything."""
     try:
