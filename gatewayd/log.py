@@ -47,8 +47,16 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor
+# structlog shows tracebacks by rich wherever it is installed, as it is with typer: 4 MiB for what
+# nothing here asks for. A module that is None cannot be imported.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]  # as importlib documents it
+import structlog  # noqa: E402 - while there is no rich
+from structlog.typing import EventDict, Processor  # noqa: E402 - as above
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 QUEUE_EVENTS: Final = 10_000
 LONGEST_TEXT: Final = 4096

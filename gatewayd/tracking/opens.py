@@ -33,8 +33,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import crawleruseragents
-
 from gatewayd.ids import RecipientId
 
 USER_AGENT_LENGTH: Final = 256
@@ -140,17 +138,12 @@ def judge(
 
 
 def recognise(act: Act, request: Request) -> Agent:
-    """The table but for its time. A User-Agent that is new takes up to half a millisecond."""
+    """The table but for its time. The first User-Agent takes 20 ms, a new one half of one."""
     if request.method == "HEAD":
         return Agent(By.SCANNER, "HEAD")
     if request.is_ahead:
         return Agent(By.PROXY, "prefetch")
     return _by_name(act, request.user_agent)
-
-
-def prepare() -> None:
-    """Compile the list of crawlers, for which no flush should wait."""
-    crawleruseragents.is_crawler("")
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -172,4 +165,11 @@ def _scanner(user_agent: str) -> str:
         return found[0]
     if _GMAIL(user_agent):
         return "Gmail scanner"
-    return user_agent if crawleruseragents.is_crawler(user_agent) else ""
+    return user_agent if _is_crawler(user_agent) else ""
+
+
+def _is_crawler(user_agent: str) -> bool:
+    """What the list says. The first time it is read and compiled: 20 ms, and 2 MiB from then on."""
+    import crawleruseragents  # noqa: PLC0415 - who sends no tracked mail does not need it
+
+    return bool(crawleruseragents.is_crawler(user_agent))

@@ -105,7 +105,6 @@ class Recorder:
             return
         self._ended.clear()
         try:
-            await asyncio.to_thread(opens.prepare)
             ready.set()
             while not self._stopping:
                 await self._wait()

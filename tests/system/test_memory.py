@@ -1,7 +1,8 @@
-"""The soft limit of memory: no new work above it, and again below, by itself."""
+"""Memory: what a daemon that does nothing has not loaded, and the soft limit."""
 
 from __future__ import annotations
 
+import re
 import smtplib
 import urllib.error
 from pathlib import Path
@@ -16,6 +17,11 @@ from tests.peers.web import fetch
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SOON_S = 20.0
+
+# MiB each: alembic 7, rich 4, crawleruseragents 2.
+HEAVY = frozenset(
+    {"aioimaplib", "alembic", "crawleruseragents", "httpx2", "psycopg", "pygments", "rich.console"}
+)
 
 
 def answers(gateway: Gateway) -> tuple[int, int, int]:
@@ -61,4 +67,18 @@ def test_above_the_soft_limit_no_new_work_is_taken(tmp_path: Path) -> None:
 
         assert answers(gateway) == (421, 503, 503)
         assert gateway.metric("memory_short") == 1
+        assert gateway.stop() == 0
+
+
+def test_an_idle_daemon_has_loaded_nothing_heavy_that_it_does_not_use(tmp_path: Path) -> None:
+    """What only an upgrade, a tracked recipient, a terminal or another database needs."""
+    with Gateway(tmp_path, is_public=True, bounces="bounces.sender.test") as gateway:
+        gateway.prepare()
+
+        gateway.start(environment={"PYTHONPROFILEIMPORTTIME": "1"})
+
+        text = gateway.log_file.read_text()
+        loaded = set(re.findall(r"^import time: [^|]+\|[^|]+\| +([\w.]+)$", text, re.MULTILINE))
+        assert "sqlalchemy" in loaded
+        assert set() == loaded & HEAVY
         assert gateway.stop() == 0
