@@ -38,6 +38,7 @@ from gatewayd.daemon.supervisor import Service, Supervisor
 from gatewayd.errors import GatewayError, StoreBroken
 from gatewayd.metrics import Metrics
 from gatewayd.smtpd.simulator import MailCatcher, Simulator
+from gatewayd.store import prepared
 from gatewayd.web.health import Fact
 
 BROKEN_S: Final = 5.0  # to stop in, when the store cannot be written any more
@@ -96,6 +97,7 @@ class Daemon:
             on_broken=on_broken,
         )
         try:
+            await kernel.database.read(prepared.warm)
             await self._recover(kernel)
             return await self._serve(kernel, catcher, simulator)
         finally:

@@ -1,20 +1,24 @@
 """BulkInsert, BulkUpdate: the rows of a set in few statements.
 
-| rows of a set        | SQLite                    | PostgreSQL                         |
-|----------------------|---------------------------|------------------------------------|
-| INSERT               | VALUES (...), (...), ...  | an executemany                     |
-| UPDATE by one column | UPDATE FROM such a VALUES | an executemany                     |
-| compiled             | here, once for a length   | by SQLAlchemy, which remembers it  |
+| rows of a set        | SQLite                       | PostgreSQL                         |
+|----------------------|------------------------------|------------------------------------|
+| INSERT               | VALUES (...), (...), ...     | an executemany                     |
+| UPDATE by one column | UPDATE FROM such a VALUES    | an executemany                     |
+| compiled             | here, once (`prepared.py`)   | by SQLAlchemy, which remembers it  |
+| executed             | by the driver (`Tx.direct`)  | by SQLAlchemy                      |
 
 psycopg sends an executemany as one batch. For sqlite3 each of its rows is a step of a statement,
 and at each step it lets go of the interpreter: under load another thread takes it every time, and
-the writer waits to get it back. So there rows go in lists of 64, 32, ... 1.
+the writer waits to get it back. So there rows go in lists: up to 8 in one, more of them in lists
+of 64, 32, ... 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
@@ -31,11 +35,10 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect as Language
 
 from gatewayd.store.database import Tx
-
-Row = Mapping[str, Any]
-Process = Callable[[Any], Any]  # makes a value the driver's
+from gatewayd.store.prepared import Process, Row, binder, register
 
 _LENGTHS: Final = (64, 32, 16, 8, 4, 2, 1)  # of a list; SQLite binds 32766 values in one statement
+_SHORT: Final = 8  # so many rows are one list
 
 
 class _Many(Protocol):
@@ -54,24 +57,40 @@ class _Many(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A statement as the driver takes it.
+    """A statement as the driver takes it, for one row, or for as many as are asked for.
 
-    places: for each value in turn its row, column and process.
-    constants: what is the same each time, by place.
+    text: with one row, or two.
+    order: of a row's values in it; None where it is that of the columns.
+    processes: of a row's values, by place in that order.
+    constants: what is the same each time, by place behind all rows.
     """
 
     text: str
-    places: tuple[tuple[int, str, Process | None], ...]
+    width: int
+    order: Callable[[Row], Row] | None
+    processes: tuple[tuple[int, Process], ...]
     constants: tuple[tuple[int, Any], ...]
 
-    def bind(self, rows: Sequence[Row]) -> tuple[Any, ...]:
-        bound = [
-            rows[row][name] if process is None else process(rows[row][name])
-            for row, name, process in self.places
-        ]
+    def bind(self, rows: Sequence[Row]) -> list[Any]:
+        bound = list(chain.from_iterable(rows if self.order is None else map(self.order, rows)))
+        for place, process in self.processes:
+            bound[place :: self.width] = map(process, bound[place :: self.width])
         for place, value in self.constants:
             bound.insert(place, value)
-        return tuple(bound)
+        return bound
+
+    def of(self, length: int) -> _Compiled:
+        """From two rows to more: SQLAlchemy writes them all alike, one behind the other."""
+        row = f"({', '.join('?' * self.width)})"
+        before, found, after = self.text.partition(f"{row}, {row}")
+        if not found or f"{row}, {row}" in after:
+            raise ValueError(f"no two rows in {self.text}")
+        more = (length - 2) * self.width
+        return replace(
+            self,
+            text=before + ", ".join([row] * length) + after,
+            constants=tuple((place + more, value) for place, value in self.constants),
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -79,43 +98,61 @@ class _Bulk:
     """Runs such a statement."""
 
     many: _Many
+    _get: Callable[[Mapping[str, Any]], Row] = field(init=False)
     _compiled: dict[int, _Compiled] = field(default_factory=dict)
 
-    def run(self, tx: Tx, rows: Sequence[Row]) -> None:
-        """Write the rows; nothing when there are none."""
+    def __post_init__(self) -> None:
+        self._get = itemgetter(*self.many.columns)
+        register(self)
+
+    def run(self, tx: Tx, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows whose values are by name; nothing when there are none."""
+        self.write(tx, [self._get(row) for row in rows])
+
+    def write(self, tx: Tx, rows: Sequence[Row]) -> None:
+        """Write rows whose values are in the order of the columns."""
         if not rows:
             return
-        if tx.dialect.steps_by_row:
-            for some in _lists(rows):
-                statement = self._statement(len(some), tx.connection.dialect)
-                tx.connection.exec_driver_sql(statement.text, statement.bind(some))
-        else:
-            columns = self.many.columns
-            tx.execute(self.many.of(1), [{_name(c, 0): row[c] for c in columns} for row in rows])
+        if tx.direct is None:
+            names = [_name(column_name, 0) for column_name in self.many.columns]
+            tx.execute(self.many.of(1), [dict(zip(names, row, strict=True)) for row in rows])
+            return
+        for some in _lists(rows):
+            statement = self._compiled.get(len(some))
+            if statement is None:
+                statement = self._compile(len(some), tx.connection.dialect)
+            tx.direct(statement.text, statement.bind(some))
 
-    def _statement(self, length: int, language: Language) -> _Compiled:
-        found = self._compiled.get(length)
-        if found is None:
-            found = self._compiled[length] = _compile(self.many, length, language)
+    def warm(self, language: Language) -> None:
+        for length in (1, 2):
+            self._compile(length, language)
+
+    def _compile(self, length: int, language: Language) -> _Compiled:
+        if length <= 2:  # what SQLAlchemy compiles: see `_Compiled.of`
+            found = _compile(self.many, length, language)
+        else:
+            found = (self._compiled.get(2) or self._compile(2, language)).of(length)
+        self._compiled[length] = found
         return found
 
 
 def _compile(many: _Many, length: int, language: Language) -> _Compiled:
     compiled = many.of(length).compile(dialect=language)
-    processes: dict[str, Process | None] = {
-        name: many.table.c[name].type.dialect_impl(language).bind_processor(language)
-        for name in many.columns
-    }
-    of = {
-        _name(name, row): (row, name, processes[name])
-        for name in processes
-        for row in range(length)
-    }
     names = compiled.positiontup or ()
+    in_first = {_name(column_name, 0): column_name for column_name in many.columns}
+    first = [in_first[name] for name in names if name in in_first]
+    bound = [_name(column_name, row) for row in range(length) for column_name in first]
+    constants = [(at, compiled.params[name]) for at, name in enumerate(names) if name not in bound]
+    if bound != [name for name in names if name in bound]:
+        raise ValueError(f"rows are not bound one after the other: {compiled}")
+    processes = (binder(many.table.c[column_name].type, language) for column_name in first)
+    at = [many.columns.index(column_name) for column_name in first]
     return _Compiled(
-        str(compiled),
-        tuple(of[name] for name in names if name in of),
-        tuple((place, compiled.params[name]) for place, name in enumerate(names) if name not in of),
+        text=str(compiled),
+        width=len(first),
+        order=None if at == sorted(at) else itemgetter(*at),
+        processes=tuple((place, one) for place, one in enumerate(processes) if one is not None),
+        constants=tuple(constants),
     )
 
 
@@ -187,6 +224,9 @@ def _name(column_name: str, row: int) -> str:
 
 def _lists(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """All rows, in lists of known lengths."""
+    if len(rows) <= _SHORT:
+        yield rows
+        return
     at = 0
     for length in _LENGTHS:
         while len(rows) - at >= length:

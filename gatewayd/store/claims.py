@@ -19,6 +19,7 @@ from gatewayd.store.bulk import BulkInsert, BulkUpdate
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change, lock_to_claim
+from gatewayd.store.prepared import Prepared, maker
 from gatewayd.store.schema import CLAIMED, IN_DOUBT, QUEUED, attempts, recipients
 
 BOUNCED = "bounced"
@@ -89,22 +90,24 @@ def _lanes() -> Any:  # noqa: ANN401 - a SELECT of two columns
 
 
 _LANES = _lanes()
-_DUE = lock_to_claim(
-    select(
-        recipients.c.recipient_id,
-        recipients.c.queue_id,
-        recipients.c.forward_path,
-        recipients.c.notify,
-        recipients.c.orcpt,
-        recipients.c.attempts,
+_DUE = Prepared(
+    lock_to_claim(
+        select(
+            recipients.c.recipient_id,
+            recipients.c.queue_id,
+            recipients.c.forward_path,
+            recipients.c.notify,
+            recipients.c.orcpt,
+            recipients.c.attempts,
+        )
+        .where(
+            recipients.c.state == QUEUED,
+            recipients.c.lane == bindparam("of"),
+            recipients.c.due_at <= bindparam("now"),
+        )
+        .order_by(recipients.c.due_at, recipients.c.recipient_id)
+        .limit(bindparam("count"))
     )
-    .where(
-        recipients.c.state == QUEUED,
-        recipients.c.lane == bindparam("of"),
-        recipients.c.due_at <= bindparam("now"),
-    )
-    .order_by(recipients.c.due_at, recipients.c.recipient_id)
-    .limit(bindparam("count"))
 )
 _BEGIN = BulkInsert(
     attempts,
@@ -125,21 +128,23 @@ _CLAIM = BulkUpdate(
     ("attempt_id", "updated_at"),
     also={"state": CLAIMED, "attempts": recipients.c.attempts + 1},
 )
-_OPEN = lock_to_change(
-    select(attempts.c.attempt_id)
-    .where(
-        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
-        attempts.c.ended_at.is_(None),
-        attempts.c.lease_until >= bindparam("until"),
+_OPEN = Prepared(
+    lock_to_change(
+        select(attempts.c.attempt_id)
+        .where(
+            attempts.c.attempt_id.in_(bindparam("ids", expanding=True)),
+            attempts.c.ended_at.is_(None),
+            attempts.c.lease_until >= bindparam("until"),
+        )
+        .order_by(attempts.c.attempt_id)
     )
-    .order_by(attempts.c.attempt_id)
 )
 _THESE = lock_to_change(
     select(attempts.c.attempt_id)
     .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
     .order_by(attempts.c.attempt_id)
 )
-_MARK = (
+_MARK = Prepared(
     update(attempts)
     .where(attempts.c.attempt_id.in_(bindparam("ids", expanding=True)))
     .values(marker_at=bindparam("now"))
@@ -152,8 +157,10 @@ _RENEW = (
     )
     .values(lease_until=bindparam("until"))
 )
-_STILL_OPEN = select(attempts.c.attempt_id).where(
-    attempts.c.attempt_id.in_(bindparam("ids", expanding=True)), attempts.c.ended_at.is_(None)
+_STILL_OPEN = Prepared(
+    select(attempts.c.attempt_id).where(
+        attempts.c.attempt_id.in_(bindparam("ids", expanding=True)), attempts.c.ended_at.is_(None)
+    )
 )
 _HELD_COLUMNS = (
     recipients.c.recipient_id,
@@ -166,13 +173,15 @@ _HELD_COLUMNS = (
     recipients.c.delayed_at,
     recipients.c.delivered_at,
 )
-_HELD = lock_to_change(
-    select(*_HELD_COLUMNS, literal(None).label("marker_at"))
-    .where(
-        recipients.c.recipient_id.in_(bindparam("ids", expanding=True)),
-        recipients.c.state.in_([CLAIMED, BOUNCED]),
+_HELD = Prepared(
+    lock_to_change(
+        select(*_HELD_COLUMNS, literal(None).label("marker_at"))
+        .where(
+            recipients.c.recipient_id.in_(bindparam("ids", expanding=True)),
+            recipients.c.state.in_([CLAIMED, BOUNCED]),
+        )
+        .order_by(recipients.c.recipient_id)
     )
-    .order_by(recipients.c.recipient_id)
 )
 _EXPIRED = lock_to_claim(
     select(attempts.c.attempt_id, attempts.c.queue_id, attempts.c.marker_at)
@@ -229,6 +238,9 @@ _OF_MESSAGES = (
     .order_by(attempts.c.queue_id, attempts.c.attempt_id)
 )
 
+_due = maker(DueRow)
+_held = maker(HeldRow)
+
 
 def lanes(tx: Tx) -> list[tuple[str, dt.datetime]]:
     """Lanes with queued work, each with its earliest due time."""
@@ -237,8 +249,7 @@ def lanes(tx: Tx) -> list[tuple[str, dt.datetime]]:
 
 def due(tx: Tx, lane: str, *, limit: int) -> list[DueRow]:
     """Recipients of a lane whose time has come, the longest due first; none that others hold."""
-    rows = tx.execute(_DUE, {"of": lane, "now": tx.now, "count": limit})
-    return [DueRow(**row._mapping) for row in rows]
+    return [_due(row) for row in _DUE.run(tx, {"of": lane, "now": tx.now, "count": limit})]
 
 
 def lease(
@@ -278,12 +289,16 @@ def lease(
 
 def still_ours(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[AttemptId]:
     """Those attempts that are open and hold at least until then; locked."""
-    return set(tx.execute(_OPEN, {"ids": sorted(ids), "until": until}).scalars())
+    if not ids:
+        return set()
+    return {attempt_id for (attempt_id,) in _OPEN.run(tx, {"ids": sorted(ids), "until": until})}
 
 
 def still_open(tx: Tx, ids: Collection[AttemptId]) -> set[AttemptId]:
     """Those attempts whose outcome was not kept yet."""
-    return set(tx.execute(_STILL_OPEN, {"ids": sorted(ids)}).scalars())
+    if not ids:
+        return set()
+    return {attempt_id for (attempt_id,) in _STILL_OPEN.run(tx, {"ids": sorted(ids)})}
 
 
 def keep_from_others(tx: Tx, ids: Collection[AttemptId]) -> None:
@@ -301,7 +316,7 @@ def keep_from_others(tx: Tx, ids: Collection[AttemptId]) -> None:
 def mark(tx: Tx, ids: Collection[AttemptId]) -> None:
     """Note that the final dot may be written from now on."""
     if ids:
-        tx.execute(_MARK, {"ids": sorted(ids), "now": tx.now})
+        _MARK.run(tx, {"ids": sorted(ids), "now": tx.now})
 
 
 def renew(tx: Tx, ids: Collection[AttemptId], *, until: dt.datetime) -> set[AttemptId]:
@@ -315,8 +330,8 @@ def held(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, HeldRow]:
     """Those of these recipients that are claimed or bounced, by whatever attempt; locked."""
     found: dict[RecipientId, HeldRow] = {}
     for some in chunks(sorted(ids)):
-        for row in tx.execute(_HELD, {"ids": some}):
-            found[row.recipient_id] = HeldRow(**row._mapping)
+        for row in map(_held, _HELD.run(tx, {"ids": some})):
+            found[row.recipient_id] = row
     return found
 
 
@@ -329,7 +344,7 @@ def held_by(tx: Tx, ids: Collection[AttemptId]) -> list[HeldRow]:
     """The recipients that these attempts hold; locked."""
     found: list[HeldRow] = []
     for some in chunks(sorted(ids)):
-        found.extend(HeldRow(**row._mapping) for row in tx.execute(_OF_ATTEMPTS, {"ids": some}))
+        found.extend(_held(row) for row in tx.execute(_OF_ATTEMPTS, {"ids": some}))
     return found
 
 

@@ -35,11 +35,12 @@ GROUP_LIMIT = 64  # works in one transaction
 class Tx:
     """One transaction: what every statement function takes first."""
 
-    __slots__ = ("_now", "connection", "dialect")
+    __slots__ = ("_now", "connection", "dialect", "direct")
 
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
+        self.direct = dialect.direct(connection)
         self._now: dt.datetime | None = None
 
     @property
@@ -55,6 +56,13 @@ class Tx:
         parameters: Sequence[dict[str, Any]] | dict[str, Any] | None = None,
     ) -> CursorResult[Any]:
         return self.connection.execute(statement, parameters)
+
+    def run(self, text: str) -> None:
+        """Execute what both databases write alike."""
+        if self.direct is not None:
+            self.direct(text)
+        else:
+            self.connection.exec_driver_sql(text)
 
     def insert(self, table: Table) -> Insert:
         return self.dialect.insert(table)
@@ -330,13 +338,14 @@ def in_savepoint(tx: Tx, work: Callable[[], R]) -> R:
     After an error that has ended the transaction there is no savepoint to go back to, and trying
     would hide the error: SQLite does that when the disk is full.
     """
-    savepoint = tx.connection.begin_nested()
+    tx.run("SAVEPOINT before_work")
     try:
         result = work()
-        savepoint.commit()
+        tx.run("RELEASE SAVEPOINT before_work")
     except BaseException as error:
         if not (isinstance(error, DBAPIError) and is_fatal(tx, error)):
-            savepoint.rollback()
+            tx.run("ROLLBACK TO SAVEPOINT before_work")
+            tx.run("RELEASE SAVEPOINT before_work")
         raise
     return result
 

@@ -7,7 +7,8 @@
 | durable             | WAL, synchronous=FULL               | synchronous_commit=on               |
 | row locks           | none: there is one writer           | FOR UPDATE, SKIP LOCKED to claim    |
 | insert unless there | ON CONFLICT, its own construct      | ON CONFLICT, its own construct      |
-| rows of a set       | lists of VALUES (`bulk.py`)         | an executemany: one batch           |
+| what mail waits for | straight to the driver              | by SQLAlchemy                       |
+|                     | (`prepared.py`, `bulk.py`)          |                                     |
 | a reader            | query_only, cut by progress handler | read only, statement_timeout        |
 | crash recovery      | at start: the lock proves us alone  | when leases expire                  |
 | faults              | by sqlite_errorcode                 | by SQLSTATE                         |
@@ -18,6 +19,7 @@ Nowhere else is asked which database it is.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, Select, Table
@@ -28,6 +30,16 @@ from gatewayd.errors import StoreError
 Insert = Any  # the two insert constructs share `on_conflict_*` but no base class
 
 
+class Direct(Protocol):
+    """Executes a statement as the driver takes it, past SQLAlchemy; its rows, if it has any.
+
+    Raises:
+        DBAPIError: as for any statement.
+    """
+
+    def __call__(self, text: str, values: Sequence[Any] = (), /) -> list[tuple[Any, ...]]: ...
+
+
 class Dialect(Protocol):
     """What `Database` and the statements ask of one kind of database."""
 
@@ -35,15 +47,16 @@ class Dialect(Protocol):
     has_single_node: bool
     """True where the state directory's lock proves that no other daemon uses the database."""
 
-    steps_by_row: bool
-    """True where each row of an executemany costs as much as a statement (`bulk.py`)."""
-
     def writer_engine(self) -> Engine: ...
 
     def reader_engine(self) -> Engine: ...
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time that leases and schedules are reckoned by."""
+        ...
+
+    def direct(self, connection: Connection) -> Direct | None:
+        """The way to the driver for a statement that is compiled; None where it has to be told."""
         ...
 
     def insert(self, table: Table) -> Insert:

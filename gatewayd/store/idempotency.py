@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from gatewayd.ids import MailboxId, QueueId
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
+from gatewayd.store.prepared import Prepared, maker
 from gatewayd.store.schema import idempotency
 
 
@@ -26,14 +29,19 @@ class IdempotencyRow:
     expires_at: dt.datetime
 
 
-_BY_KEYS = lock_to_change(
-    select(*idempotency.c)
-    .where(
-        idempotency.c.mailbox_id.in_(bindparam("mailboxes", expanding=True)),
-        idempotency.c.key.in_(bindparam("keys", expanding=True)),
+_INSERT = BulkInsert(idempotency, IdempotencyRow.__slots__)
+_BY_KEYS = Prepared(
+    lock_to_change(
+        select(*(idempotency.c[name] for name in IdempotencyRow.__slots__))
+        .where(
+            idempotency.c.mailbox_id.in_(bindparam("mailboxes", expanding=True)),
+            idempotency.c.key.in_(bindparam("keys", expanding=True)),
+        )
+        .order_by(idempotency.c.mailbox_id, idempotency.c.key)
     )
-    .order_by(idempotency.c.mailbox_id, idempotency.c.key)
 )
+_make = maker(IdempotencyRow)
+_values = attrgetter(*IdempotencyRow.__slots__)
 _ONE = delete(idempotency).where(
     idempotency.c.mailbox_id == bindparam("mailbox"), idempotency.c.key == bindparam("word")
 )
@@ -49,15 +57,14 @@ def find(
     mailboxes = sorted({mailbox for mailbox, _ in wanted})
     found: dict[tuple[MailboxId, str], IdempotencyRow] = {}
     for some in chunks(sorted({key for _, key in wanted})):
-        for row in tx.execute(_BY_KEYS, {"mailboxes": mailboxes, "keys": some}):
+        for row in map(_make, _BY_KEYS.run(tx, {"mailboxes": mailboxes, "keys": some})):
             if (row.mailbox_id, row.key) in wanted:
-                found[row.mailbox_id, row.key] = IdempotencyRow(**row._mapping)
+                found[row.mailbox_id, row.key] = row
     return found
 
 
 def add(tx: Tx, rows: Sequence[IdempotencyRow]) -> None:
-    if rows:
-        tx.execute(insert(idempotency), [asdict(row) for row in rows])
+    _INSERT.write(tx, [_values(row) for row in rows])
 
 
 def forget(tx: Tx, keys: Collection[tuple[MailboxId, str]]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from gatewayd.ids import MailboxId
 from gatewayd.store.database import Tx
+from gatewayd.store.prepared import Prepared, maker
 from gatewayd.store.schema import mailboxes
 
 
@@ -37,7 +38,12 @@ class MailboxRow:
 
 
 _ALL = select(*mailboxes.c)
-_BY_IDS = _ALL.where(mailboxes.c.mailbox_id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = Prepared(
+    select(*(mailboxes.c[name] for name in MailboxRow.__slots__)).where(
+        mailboxes.c.mailbox_id.in_(bindparam("ids", expanding=True))
+    )
+)
+_make = maker(MailboxRow)
 _BY_KEY = _ALL.where(mailboxes.c.address_key == bindparam("key"))
 _SEALED = (
     select(mailboxes.c.mailbox_id, mailboxes.c.next_hop_password)
@@ -51,8 +57,10 @@ def add(tx: Tx, row: MailboxRow) -> None:
 
 
 def by_ids(tx: Tx, ids: Collection[MailboxId]) -> dict[MailboxId, MailboxRow]:
-    rows = tx.execute(_BY_IDS, {"ids": list(ids)})
-    return {row.mailbox_id: MailboxRow(**row._mapping) for row in rows}
+    if not ids:
+        return {}
+    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
+    return {row.mailbox_id: row for row in found}
 
 
 def by_address_key(tx: Tx, key: str) -> MailboxRow | None:

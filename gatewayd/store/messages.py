@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Text, bindparam, delete, exists, func, select, type_coerce
@@ -13,6 +14,7 @@ from gatewayd.ids import MailboxId, QueueId, TokenId
 from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
+from gatewayd.store.prepared import Prepared, maker
 from gatewayd.store.schema import attempts, message_octets, messages, recipients
 
 LOOKED_AT: Final = 500  # messages, when those that are old are looked for
@@ -77,18 +79,23 @@ class MessageFilter:
     until: dt.datetime | None = None
 
 
-def _values(row: MessageRow | OctetsRow, kind: type[MessageRow | OctetsRow]) -> dict[str, object]:
-    """A row as a dict; `asdict` would copy every octet and list in it."""
-    return {name: getattr(row, name) for name in kind.__slots__}
-
-
 _INSERT = BulkInsert(messages, MessageRow.__slots__)
 _INSERT_OCTETS = BulkInsert(message_octets, OctetsRow.__slots__)
+_values = attrgetter(*MessageRow.__slots__)  # `asdict` would copy every octet and list
+_values_of_octets = attrgetter(*OctetsRow.__slots__)
 _ALL = select(*messages.c)
-_BY_IDS = _ALL.where(messages.c.queue_id.in_(bindparam("ids", expanding=True)))
-_OCTETS = select(*message_octets.c).where(
-    message_octets.c.queue_id.in_(bindparam("ids", expanding=True))
+_BY_IDS = Prepared(
+    select(*(messages.c[name] for name in MessageRow.__slots__)).where(
+        messages.c.queue_id.in_(bindparam("ids", expanding=True))
+    )
 )
+_OCTETS = Prepared(
+    select(*(message_octets.c[name] for name in OctetsRow.__slots__)).where(
+        message_octets.c.queue_id.in_(bindparam("ids", expanding=True))
+    )
+)
+_make = maker(MessageRow)
+_make_octets = maker(OctetsRow)
 _FOLLOWING = (
     select(messages.c.queue_id, messages.c.spool_key, messages.c.accepted_at)
     .where(messages.c.queue_id > bindparam("after"))
@@ -110,19 +117,22 @@ _SPOOLED = select(messages.c.spool_key).where(
 
 
 def add(tx: Tx, rows: Sequence[MessageRow], octets: Sequence[OctetsRow]) -> None:
-    if rows:
-        _INSERT.run(tx, [_values(row, MessageRow) for row in rows])
-        _INSERT_OCTETS.run(tx, [_values(row, OctetsRow) for row in octets])
+    _INSERT.write(tx, [_values(row) for row in rows])
+    _INSERT_OCTETS.write(tx, [_values_of_octets(row) for row in octets])
 
 
 def by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, MessageRow]:
-    rows = tx.execute(_BY_IDS, {"ids": list(ids)})
-    return {row.queue_id: MessageRow(**row._mapping) for row in rows}
+    if not ids:
+        return {}
+    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
+    return {row.queue_id: row for row in found}
 
 
 def octets_by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, OctetsRow]:
-    rows = tx.execute(_OCTETS, {"ids": list(ids)})
-    return {row.queue_id: OctetsRow(**row._mapping) for row in rows}
+    if not ids:
+        return {}
+    found = map(_make_octets, _OCTETS.run(tx, {"ids": list(ids)}))
+    return {row.queue_id: row for row in found}
 
 
 def newest_first(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from gatewayd.ids import QueueId, RecipientId
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_claim
@@ -36,7 +38,8 @@ class NoticeRow:
     created_at: dt.datetime
 
 
-_INSERT = insert(notices)
+_INSERT = BulkInsert(notices, NoticeRow.__slots__)
+_values = attrgetter(*NoticeRow.__slots__)
 _OLDEST = lock_to_claim(select(*notices.c).order_by(notices.c.notice_id).limit(bindparam("count")))
 _ANY = select(notices.c.notice_id).order_by(notices.c.notice_id).limit(1)
 _WAITING = select(notices.c.notice_id).where(
@@ -46,8 +49,7 @@ _REMOVE = delete(notices).where(notices.c.notice_id.in_(bindparam("ids", expandi
 
 
 def add(tx: Tx, rows: Sequence[NoticeRow]) -> None:
-    if rows:
-        tx.execute(_INSERT, [asdict(row) for row in rows])
+    _INSERT.write(tx, [_values(row) for row in rows])
 
 
 def is_any(tx: Tx) -> bool:

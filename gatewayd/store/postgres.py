@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from gatewayd.errors import StoreBroken, StoreConflict, StoreError, StoreFull, StoreUnavailable
-from gatewayd.store.dialect import Insert
+from gatewayd.store.dialect import Direct, Insert
 
 CONNECT_S = 10
 BUSY = dt.timedelta(seconds=5)
@@ -24,7 +24,6 @@ class PostgresDialect:
 
     name = "postgresql"
     has_single_node = False
-    steps_by_row = False
 
     def __init__(
         self,
@@ -56,6 +55,10 @@ class PostgresDialect:
         moment = connection.execute(_NOW).scalar_one()
         assert isinstance(moment, dt.datetime)  # noqa: S101 - narrows the driver's type
         return moment.astimezone(dt.UTC)
+
+    def direct(self, connection: Connection) -> Direct | None:  # noqa: ARG002 - the port's signature
+        """None: what an execution costs here is the way to the server."""
+        return None
 
     def insert(self, table: Table) -> Insert:
         return insert(table)

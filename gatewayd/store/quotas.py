@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
 from gatewayd.ids import TokenId
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
+from gatewayd.store.prepared import Prepared
 from gatewayd.store.schema import quotas
 
 QuotaKey = tuple[TokenId, str, dt.datetime]  # token, hour or day, start of the window
 
-_BY_TOKENS = lock_to_change(
-    select(*quotas.c)
-    .where(
-        quotas.c.token_id.in_(bindparam("tokens", expanding=True)),
-        quotas.c.starts_at >= bindparam("since"),
+_BY_TOKENS = Prepared(
+    lock_to_change(
+        select(quotas.c.token_id, quotas.c.window, quotas.c.starts_at, quotas.c.used)
+        .where(
+            quotas.c.token_id.in_(bindparam("tokens", expanding=True)),
+            quotas.c.starts_at >= bindparam("since"),
+        )
+        .order_by(quotas.c.token_id, quotas.c.window, quotas.c.starts_at)
     )
-    .order_by(quotas.c.token_id, quotas.c.window, quotas.c.starts_at)
 )
-_SET = (
+_SET = Prepared(
     update(quotas)
     .where(
         quotas.c.token_id == bindparam("token"),
@@ -51,12 +53,8 @@ def take(tx: Tx, keys: Collection[QuotaKey]) -> dict[QuotaKey, int]:
 
 
 def put(tx: Tx, counters: Mapping[QuotaKey, int]) -> None:
-    rows: list[dict[str, Any]] = [
-        {"token": token, "of": window, "at": starts_at, "count": used}
-        for (token, window, starts_at), used in counters.items()
-    ]
-    if rows:
-        tx.execute(_SET, rows)
+    for (token, window, starts_at), used in counters.items():
+        _SET.run(tx, {"token": token, "of": window, "at": starts_at, "count": used})
 
 
 def remove_ended(tx: Tx, before: dt.datetime) -> int:
@@ -66,9 +64,8 @@ def remove_ended(tx: Tx, before: dt.datetime) -> int:
 
 def _load(tx: Tx, keys: Collection[QuotaKey]) -> dict[QuotaKey, int]:
     wanted = set(keys)
-    rows = tx.execute(
-        _BY_TOKENS,
-        {"tokens": sorted({key[0] for key in wanted}), "since": min(key[2] for key in wanted)},
+    rows = _BY_TOKENS.run(
+        tx, {"tokens": sorted({key[0] for key in wanted}), "since": min(key[2] for key in wanted)}
     )
-    found = {(row.token_id, row.window, row.starts_at): row.used for row in rows}
+    found = {(token, window, starts_at): used for token, window, starts_at, used in rows}
     return {key: used for key, used in found.items() if key in wanted}

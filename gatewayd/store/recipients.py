@@ -18,6 +18,7 @@ from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
+from gatewayd.store.prepared import Prepared
 from gatewayd.store.schema import QUEUED, messages, recipients
 
 
@@ -77,7 +78,7 @@ _ALL = select(*recipients.c)
 _OF_MESSAGES = _ALL.where(recipients.c.queue_id.in_(bindparam("ids", expanding=True))).order_by(
     recipients.c.queue_id, recipients.c.position
 )
-_ADDRESSES = (
+_ADDRESSES = Prepared(
     select(recipients.c.queue_id, recipients.c.recipient_id, recipients.c.forward_path)
     .where(recipients.c.queue_id.in_(bindparam("ids", expanding=True)))
     .order_by(recipients.c.queue_id, recipients.c.position)
@@ -125,8 +126,8 @@ def addresses(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, list[tuple[Reci
     """Ids and forward-paths of each message, in order."""
     found: dict[QueueId, list[tuple[RecipientId, str]]] = {}
     for some in chunks(sorted(ids)):
-        for row in tx.execute(_ADDRESSES, {"ids": some}):
-            found.setdefault(row.queue_id, []).append((row.recipient_id, row.forward_path))
+        for queue_id, recipient_id, forward_path in _ADDRESSES.run(tx, {"ids": some}):
+            found.setdefault(queue_id, []).append((recipient_id, forward_path))
     return found
 
 

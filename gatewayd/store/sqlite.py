@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from gatewayd.clock import Clock
 from gatewayd.errors import StoreBroken, StoreConflict, StoreError, StoreFull, StoreUnavailable
-from gatewayd.store.dialect import Insert
+from gatewayd.store.dialect import Direct, Insert
 
 CHECKPOINT_PAGES = 4000  # 16 MiB of WAL
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at a reader's deadline
@@ -46,7 +48,6 @@ class SqliteDialect:
 
     name = "sqlite"
     has_single_node = True
-    steps_by_row = True
 
     def __init__(
         self,
@@ -77,6 +78,9 @@ class SqliteDialect:
 
     def now(self, connection: Connection) -> dt.datetime:  # noqa: ARG002 - the port's signature
         return self._clock.now()
+
+    def direct(self, connection: Connection) -> Direct | None:
+        return _direct(connection)
 
     def insert(self, table: Table) -> Insert:
         return insert(table)
@@ -156,10 +160,33 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _direct(connection: Connection) -> Direct:
+    """The driver, or SQLAlchemy's way to it where somebody listens to statements."""
+    if connection.engine.dispatch.before_cursor_execute:
+        return functools.partial(_execute_heard, connection)
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - narrows the driver's type
+    return functools.partial(_execute, driver.cursor().execute)
+
+
+def _execute(execute: Any, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401 - of a cursor
+    try:
+        return execute(text, values).fetchall()  # type: ignore[no-any-return]  # sqlite3's rows
+    except sqlite3.Error as error:
+        raise DBAPIError(text, None, error) from error
+
+
+def _execute_heard(
+    connection: Connection, text: str, values: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    found = connection.exec_driver_sql(text, tuple(values))
+    return [tuple(row) for row in found] if found.returns_rows else []
+
+
 def _begin_immediate(connection: Connection) -> Any:  # noqa: ANN401 - an event's signature
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    _direct(connection)("BEGIN IMMEDIATE")
 
 
 def _begin(connection: Connection) -> Any:  # noqa: ANN401 - an event's signature
     # Without it each statement would see a snapshot of its own.
-    connection.exec_driver_sql("BEGIN")
+    _direct(connection)("BEGIN")

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from gatewayd.ids import MailboxId, TokenId
 from gatewayd.store.database import Tx
+from gatewayd.store.prepared import Prepared, maker
 from gatewayd.store.schema import tokens
 
 
@@ -32,7 +33,12 @@ class TokenRow:
 
 
 _ALL = select(*tokens.c)
-_BY_IDS = _ALL.where(tokens.c.token_id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = Prepared(
+    select(*(tokens.c[name] for name in TokenRow.__slots__)).where(
+        tokens.c.token_id.in_(bindparam("ids", expanding=True))
+    )
+)
+_make = maker(TokenRow)
 _REVOKE = (
     update(tokens)
     .where(tokens.c.token_id == bindparam("id"), tokens.c.revoked_at.is_(None))
@@ -50,8 +56,10 @@ def add(tx: Tx, row: TokenRow) -> None:
 
 
 def by_ids(tx: Tx, ids: Collection[TokenId]) -> dict[TokenId, TokenRow]:
-    rows = tx.execute(_BY_IDS, {"ids": list(ids)})
-    return {row.token_id: TokenRow(**row._mapping) for row in rows}
+    if not ids:
+        return {}
+    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
+    return {row.token_id: row for row in found}
 
 
 def in_order(tx: Tx, mailbox_id: MailboxId | None) -> list[TokenRow]:

@@ -13,13 +13,17 @@ import pytest
 from sqlalchemy import text
 
 from gatewayd.errors import StoreBroken, StoreFull, StoreUnavailable
+from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.database import Database, Tx
+from gatewayd.store.schema import events
 from gatewayd.store.sets import SetWriter
 from gatewayd.store.sqlite import SqliteDialect
 from tests.fakes import stores
-from tests.fakes.clock import ManualClock
+from tests.fakes.clock import NOW, ManualClock
 from tests.fakes.stores import Store
 from tests.fakes.writing import mark, marks, together
+
+EVENTS = BulkInsert(events, ("event_id", "type", "at", "data"))
 
 
 @pytest.fixture
@@ -73,6 +77,28 @@ async def test_full_database_is_store_full_for_every_member_of_a_set(on_sqlite: 
     assert [type(one) for one in results] == [StoreFull] * 3
     assert await sets.put("again") == "again"
     assert await database.read(marks) == ["again"]
+
+
+async def test_full_database_is_store_full_for_what_goes_to_the_driver(on_sqlite: Store) -> None:
+    """The rows of a set: they too take the whole group with them, savepoints and all."""
+    database = on_sqlite.open()
+    await _limit_pages(database, 8)
+    large = {"event_id": "e", "type": "t", "at": NOW, "data": {"x": "x" * 300_000}}
+    sets: SetWriter[str, str] = SetWriter(
+        database, lambda tx, items: [mark(item)(tx) for item in items]
+    )
+
+    results = await together(
+        database,
+        sets.put("a"),
+        database.write(lambda tx: EVENTS.run(tx, [large])),
+        sets.put("b"),
+        database.write(mark("c")),
+    )
+
+    assert [type(one) for one in results] == [StoreFull] * 4
+    await database.write(lambda tx: EVENTS.run(tx, [large]))
+    assert await database.read(marks) == ["e"]
 
 
 @contextmanager
