@@ -28,6 +28,8 @@ SAFE_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
 )
 
+_SAFE_NAMES: Final = frozenset(name for name, _ in SAFE_HEADERS)
+
 _log = log.get_logger(__name__)
 
 
@@ -41,7 +43,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id, hosts = _look(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         own = (b"x-request-id", request_id.encode())
         started = False
@@ -55,7 +57,8 @@ class Edge:
             await send(message)
 
         try:
-            _require_one_host(scope)
+            if hosts != 1:
+                _refuse_hosts(hosts, scope)
             await self._app(scope, receive, answer)
         except HttpRefused as error:
             await problems.response(problems.from_exception(error), scope)(scope, receive, answer)
@@ -69,22 +72,26 @@ class Edge:
                 await problems.response(problem, scope)(scope, receive, answer)
 
 
-def _missing(given: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _missing(given: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
     """The safe headers that an answer does not set itself: two policies would both hold."""
-    names = {name for name, _ in given}
+    names = dict(given)
+    if _SAFE_NAMES.isdisjoint(names):
+        return SAFE_HEADERS
     return [field for field in SAFE_HEADERS if field[0] not in names]
 
 
-def _require_one_host(scope: Scope) -> None:
-    """Two readers of a request with two Host fields see two requests (RFC 9112 3.2)."""
-    count = sum(name == b"host" for name, _ in scope["headers"])
-    if count > 1 or (count == 0 and scope.get("http_version") == "1.1"):
-        raise HttpRefused(HttpFault.REQUEST_MALFORMED, "Send one Host field.")
-
-
-def _request_id(scope: Scope) -> str:
-    """The client's X-Request-Id if it is harmless, else a new one."""
+def _look(scope: Scope) -> tuple[str, int]:
+    """The client's X-Request-Id if it is harmless, else a new one; and how many Host fields."""
+    request_id, hosts = "", 0
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return str(value, "ascii")
-    return secrets.token_hex(8)
+        if name == b"host":
+            hosts += 1
+        elif name == b"x-request-id" and not request_id and _REQUEST_ID.match(value):
+            request_id = str(value, "ascii")
+    return request_id or secrets.token_hex(8), hosts
+
+
+def _refuse_hosts(count: int, scope: Scope) -> None:
+    """Two readers of a request with two Host fields see two requests (RFC 9112 3.2)."""
+    if count > 1 or scope.get("http_version") == "1.1":
+        raise HttpRefused(HttpFault.REQUEST_MALFORMED, "Send one Host field.")

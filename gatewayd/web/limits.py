@@ -57,8 +57,8 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _refusal(self, scope: Scope) -> Exception | None:
-        transfer = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
-        if transfer and [value.strip().lower() for value in transfer] != [b"chunked"]:
+        names = dict(scope["headers"])
+        if b"transfer-encoding" in names and not _is_chunked(scope):
             # A coding below the chunks, or chunks in chunks (RFC 9112 6.1, 7.1).
             return HttpRefused(
                 HttpFault.REQUEST_MALFORMED, "The one Transfer-Encoding known here is chunked."
@@ -77,6 +77,11 @@ class BodyLimit:
         return Refused(
             Code.MESSAGE_TOO_LARGE, f"The body may have at most {self._octets} octets over HTTP."
         )
+
+
+def _is_chunked(scope: Scope) -> bool:
+    given = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+    return [value.strip().lower() for value in given] == [b"chunked"]
 
 
 class RateLimit:

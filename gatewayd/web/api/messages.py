@@ -33,7 +33,7 @@ from gatewayd.policy.submission import Accepted, Options, QuotaState
 from gatewayd.tokens.claims import Scope
 from gatewayd.web import body, idempotency, openapi, paging, problems, validation
 from gatewayd.web.api import octets, submissions, views
-from gatewayd.web.api.answer import JSON, json_response, principal
+from gatewayd.web.api.answer import JSON, JsonOctets, json_response, principal
 from gatewayd.web.api.models import SendBatch, SendMessage
 from gatewayd.web.api.queries import MessageFilter, MessageQuery, RawQuery
 from gatewayd.web.api.submissions import Draft, Intake
@@ -303,10 +303,10 @@ def _result(request: Request, index: int, answer: Accepted | Exception) -> views
 
 
 def _accepted(accepted: Accepted) -> Response:
-    headers = _rate_limit(accepted.quota)
+    fields = [(n.lower().encode(), v.encode()) for n, v in _rate_limit(accepted.quota).items()]
     if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return json_response(views.sent(accepted), 202, headers)
+        fields.append((b"idempotency-replayed", b"true"))
+    return JsonOctets(views.sent_octets(accepted), 202, fields)
 
 
 def _rate_limit(quota: tuple[QuotaState, ...]) -> dict[str, str]:

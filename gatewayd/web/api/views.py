@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_json
 
 from gatewayd.policy.submission import Accepted
 from gatewayd.queue.states import State
@@ -255,3 +256,20 @@ class SuppressionTest(View):
 def sent(accepted: Accepted) -> Sent:
     """What the client is told of an acceptance."""
     return Sent.model_validate(accepted)
+
+
+def sent_octets(accepted: Accepted) -> bytes:
+    """The same as JSON, without the model: there is nothing to be checked."""
+    return to_json(
+        {
+            "queue_id": accepted.queue_id,
+            "recipients": [
+                {
+                    "recipient_id": each.recipient_id,
+                    "address": each.address,
+                    "status": each.status,
+                }
+                for each in accepted.recipients
+            ],
+        }
+    )

@@ -14,7 +14,9 @@ from gatewayd import ids
 from gatewayd.config.limits import LimitsSection
 from gatewayd.errors import Code, Refused, StoreFull, StoreUnavailable
 from gatewayd.mail.message import RawMessage
-from gatewayd.web.api import messages
+from gatewayd.policy.submission import Accepted, AcceptedRecipient
+from gatewayd.queue.states import State
+from gatewayd.web.api import messages, views
 from gatewayd.web.api.models import SendMessage
 from gatewayd.web.api.queries import MessageFilter
 from gatewayd.web.app import create_api_app
@@ -427,3 +429,15 @@ async def test_reading_needs_its_scope(client: httpx2.AsyncClient) -> None:
     answer = await client.get(f"{API}/messages", headers={"Authorization": "Bearer sender"})
 
     assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
+
+
+@pytest.mark.parametrize("address", ["ann@example.com", '"a\\"b"@example.com', "ä@exämple.com"])
+def test_what_was_sent_is_told_as_its_view_says(address: str) -> None:
+    """The octets are made without the model, which the OpenAPI document shows."""
+    recipients = tuple(
+        AcceptedRecipient(recipient_id=ids.recipient_id(NOW), address=address, status=State.QUEUED)
+        for _ in range(2)
+    )
+    accepted = Accepted(queue_id=ids.queue_id(NOW), recipients=recipients, accepted_at=NOW)
+
+    assert views.sent(accepted).model_dump_json().encode() == views.sent_octets(accepted)
