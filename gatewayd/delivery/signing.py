@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
 from gatewayd.delivery.ports import Log, Metrics, SigningKeys, SpoolReader
 from gatewayd.delivery.rendering import Content, Renderer, as_accepted
+from gatewayd.delivery.signing_threads import SigningThreads
 from gatewayd.dkim.key import SigningKey
 from gatewayd.dkim.sign import sign
 from gatewayd.mail.address import Address
@@ -102,7 +103,7 @@ class Signer:
         self._keys = keys
         self._spool = spool
         self._renderer = renderer
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="signing")
+        self._threads = SigningThreads(threads)
         self._metrics = metrics
         self._log = log
         self._told: set[str] = set()
@@ -121,20 +122,21 @@ class Signer:
         elif domain:  # mail of ours that is sent on for postmaster has nobody to sign for it
             self._unsigned(domain)
         if keys or claim.is_individual:
-            signatures, content = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._sign, claim, keys
-            )
+            signatures, content = await self._threads.run(lambda: self._sign(claim, keys))
         else:
             signatures, content = b"", as_accepted(claim.message)
         if isinstance(content.body, SpooledBody):
             await self._spool.check(content.body)
         return Rendered(
-            signatures=signatures, content=content, spool=self._spool, executor=self._executor
+            signatures=signatures,
+            content=content,
+            spool=self._spool,
+            executor=self._threads.executor,
         )
 
     def close(self) -> None:
         """End the threads; what they are at is finished first."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
     def _sign(self, claim: Claim, keys: Sequence[SigningKey]) -> tuple[bytes, Content]:
         content = self._renderer.render(claim, is_signed=bool(keys))
