@@ -38,6 +38,7 @@ from gatewayd.queue.inspect import Inspector
 from gatewayd.queue.service import Queue
 from gatewayd.retention.sweep import Retention
 from gatewayd.spool.directory import Spool
+from gatewayd.spool.recent import RECENT_OCTETS
 from gatewayd.store import migrate
 from gatewayd.store.database import Database
 from gatewayd.store.dialect import Dialect
@@ -148,7 +149,7 @@ def kernel(
     database = Database(dialect, readers=_readers(config.database), on_broken=on_broken)
     database.observe_groups(metrics.group_committed)
     wakeup = Wakeup()
-    spool = Spool(config.spool_directory)
+    spool = Spool(config.spool_directory, recent_octets=RECENT_OCTETS)
     space = Space(
         config.daemon.state_dir,
         message_octets=config.limits.message_octets,

@@ -21,8 +21,8 @@ CRLF: Final = b"\r\n"
 
 # A run of spaces is halved until it is gone, so a slice costs its size times the logarithm of its
 # longest run. Slices of a fixed size make that a constant: 120 MB/s for nothing but spaces, 700 for
-# text. A regular expression was faster for spaces (1800 MB/s) and slower for HTML (70). A block with
-# no space at all, as of base64, needs neither: it is its own canonical form (1700 MB/s).
+# text. A regular expression was faster for spaces (1800 MB/s) and slower for HTML (70). A block
+# without any space, as of base64, needs neither: it is its own canonical form (1700 MB/s).
 _SLICE_OCTETS: Final = 65536
 
 

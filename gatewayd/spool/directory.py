@@ -21,6 +21,10 @@ same moment go into the same directory, and who comes while an fsync runs shares
 (`sync.py`). That the name in `incoming` is gone need not be durable: `sweep` removes it. (A rename
 between directories is one step on a file system with a journal, and the spool must be on one.)
 
+Each call to the system gives up the interpreter, and on a busy one it is two switches of threads
+to get it back. So a body that was taken in a moment ago is remembered, within `recent_octets`: to
+read its file back would be seven calls, and its octets were never away.
+
 All 256 directories are made, and fsynced, when the spool is opened: otherwise a file could be
 durable in a directory that is not.
 """
@@ -46,6 +50,7 @@ from typing import Final
 from gatewayd.errors import SpoolDamaged, StoreBroken, StoreError, StoreFull, StoreUnavailable
 from gatewayd.mail.message import Body, SpooledBody
 from gatewayd.spool.port import BLOCK_OCTETS, HELD_FACTOR, MEMORY_OCTETS
+from gatewayd.spool.recent import Recent
 from gatewayd.spool.sync import NO_SPACE, Sync, sync, sync_directory
 
 _INCOMING: Final = "incoming"
@@ -54,6 +59,8 @@ _KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3
 _SWEEP_KEYS: Final = 500  # in one question about rows
 _THREADS: Final = 32  # that wait for the disk
 _TOGETHER_S: Final = 0.25  # files of so long go into one directory
+_SMALL_OCTETS: Final = 4096  # of a block
+_CLOSED: Final = -1  # no descriptor
 _DEVICE_FAILED: Final = (errno.EIO, errno.EROFS)
 
 
@@ -63,14 +70,19 @@ class Spool:
     One process may use a directory at a time. Methods may be called on any thread; `check` and
     `BodyWriter.finish` take one of their own for what waits for the disk.
 
+    Args:
+        directory: where the files lie.
+        recent_octets: how much of what was taken in last stays in memory too.
+
     Raises:
         StoreError: the directories cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, recent_octets: int = 0) -> None:
         self._directory = directory
         self._incoming = directory / _INCOMING
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="spool")
+        self._recent = Recent(recent_octets)
         self._syncs = {bucket: Sync(directory / bucket) for bucket in _BUCKETS}
         with _disk_errors("open the spool"):
             self._make_directories()
@@ -78,13 +90,17 @@ class Spool:
     def incoming(self, memory_octets: int = MEMORY_OCTETS) -> BodyWriter:
         return BodyWriter(self, memory_octets)
 
-    async def keep(self, file: IncomingFile, octets: bytes) -> None:
-        """Write the rest of a file, and make it durable under its key.
+    async def keep(self, file: IncomingFile | None, octets: bytes) -> IncomingFile:
+        """Write the rest of a file, or all of it, and make it durable under its key.
 
         Raises:
             StoreError: it could not be; the file is dropped.
         """
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._keep, file, octets)
+        loop = asyncio.get_running_loop()
+        kept = await loop.run_in_executor(self._threads, self._keep, file, octets)
+        if file is None:
+            self._recent.add(kept.key, octets)
+        return kept
 
     def make_file(self) -> IncomingFile:
         """A new file, for a body on its way in. Nothing is on the disk yet."""
@@ -106,6 +122,13 @@ class Spool:
         if isinstance(body, bytes):
             yield from (body[start : start + size] for start in range(0, len(body), size))
             return
+        recent = self._recent.find(body.key)
+        if recent is not None:
+            yield recent
+            return
+        yield from self._read_blocks(body, size)
+
+    def _read_blocks(self, body: SpooledBody, size: int) -> Iterator[bytes]:
         left = body.size_octets
         with _open(_path(self._directory, body.key)) as file:
             while block := _read(file, size):
@@ -117,6 +140,7 @@ class Spool:
             raise SpoolDamaged(f"spool file {body.key} is not {body.size_octets} octets long")
 
     def delete(self, key: str) -> None:
+        self._recent.forget(key)
         with _disk_errors("delete a spool file"):
             _path(self._directory, key).unlink(missing_ok=True)
 
@@ -151,19 +175,21 @@ class Spool:
         # Also when none was missing: who made them may have been killed before this line.
         sync_directory(self._directory)
 
-    def _keep(self, file: IncomingFile, octets: bytes) -> None:
+    def _keep(self, file: IncomingFile | None, octets: bytes) -> IncomingFile:
+        file = file or self.make_file()
         try:
             with _disk_errors("write a spool file"):
                 file.write(octets)
                 file.end()
                 self._syncs[file.key[:2]].wait()
-        except StoreError:
+        except BaseException:
             file.drop()
             raise
+        return file
 
     def _check(self, body: SpooledBody) -> None:
         digest = hashlib.sha256()
-        for block in self.blocks(body):
+        for block in self._read_blocks(body, BLOCK_OCTETS):
             digest.update(block)
         if digest.hexdigest() != body.sha256:
             raise SpoolDamaged(f"spool file {body.key} has another SHA-256 than when accepted")
@@ -182,7 +208,8 @@ class BodyWriter:
     def __init__(self, spool: Spool, memory_octets: int) -> None:
         self._spool = spool
         self._memory_octets = memory_octets
-        self._memory = bytearray()
+        self._memory: list[bytes | bytearray] = []
+        self._held_octets = 0
         self._file: IncomingFile | None = None
         self._size_octets = 0
         self._is_ascii = True
@@ -194,33 +221,31 @@ class BodyWriter:
 
     @property
     def held_octets(self) -> int:
-        return len(self._memory)
+        return self._held_octets
 
     def write(self, block: bytes) -> None:
         self._refuse_if_ended()
         self._size_octets += len(block)
         self._is_ascii = self._is_ascii and block.isascii()
-        self._memory += block
+        self._hold(block)
         if self._size_octets <= self._memory_octets * HELD_FACTOR:
             return
         try:
             if self._file is None:
                 self._file = self._spool.make_file()
             with _disk_errors("write a spool file"):
-                self._file.write(self._memory)
+                self._file.write(self._take_held())
         except StoreError:
             self.discard()
             raise
-        self._memory = bytearray()
 
     async def finish(self) -> Body:
         self._refuse_if_ended()
         self._is_ended = True
-        octets, self._memory = bytes(self._memory), bytearray()
+        octets = self._take_held()
         if self._file is None and self._size_octets <= self._memory_octets:
             return octets
-        file = self._file or self._spool.make_file()
-        await self._spool.keep(file, octets)
+        file = await self._spool.keep(self._file, octets)
         return SpooledBody(
             key=file.key,
             size_octets=self._size_octets,
@@ -232,9 +257,26 @@ class BodyWriter:
         if self._is_ended:
             return
         self._is_ended = True
-        self._memory = bytearray()
+        self._take_held()
         if self._file is not None:
             self._file.drop()
+
+    def _hold(self, block: bytes) -> None:
+        """Keep a block as it came. Small ones are put together: as objects they would be larger."""
+        held = self._memory
+        self._held_octets += len(block)
+        if len(block) >= _SMALL_OCTETS or not held:
+            held.append(block)
+        elif isinstance(held[-1], bytearray):
+            held[-1] += block
+        else:
+            held.append(bytearray(block))
+
+    def _take_held(self) -> bytes:
+        octets = b"".join(self._memory)
+        self._memory.clear()
+        self._held_octets = 0
+        return octets
 
     def _refuse_if_ended(self) -> None:
         if self._is_ended:
@@ -249,33 +291,37 @@ class IncomingFile:
         self.digest = hashlib.sha256()
         self._temporary = temporary
         self._final = final
-        self._file: FileIO | None = None
+        self._descriptor = _CLOSED
 
-    def write(self, octets: bytes | bytearray) -> None:
+    def write(self, octets: bytes) -> None:
         """Into the page cache. The first octets make the file."""
-        if self._file is None:
+        if self._descriptor == _CLOSED:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = FileIO(os.open(self._temporary, flags, 0o600), "wb")
+            self._descriptor = os.open(self._temporary, flags, 0o600)
         self.digest.update(octets)
         left = memoryview(octets)
         while left:
-            left = left[self._file.write(left) or 0 :]
+            left = left[os.write(self._descriptor, left) :]
 
     def end(self) -> None:
         """Make the octets durable, and give the file its name; that is not durable yet."""
-        if self._file is None:
+        if self._descriptor == _CLOSED:
             raise AssertionError("a file without octets")
-        sync(self._file.fileno())
-        self._file.close()
+        sync(self._descriptor)
+        self._close()
         self._temporary.rename(self._final)
 
     def drop(self) -> None:
         """Close and remove it as far as the disk allows; `sweep` does the rest."""
         with contextlib.suppress(OSError):
-            if self._file is not None:
-                self._file.close()
+            self._close()
         with contextlib.suppress(OSError):
             self._temporary.unlink()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
 
 def _path(directory: Path, key: str) -> Path:
