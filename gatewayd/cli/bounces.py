@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gatewayd.cli.client import Operator, call
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, note, show_facts, show_json
+from gatewayd.cli.output import AsJson, ConfigFile, clean, note, show_facts, show_json
+from gatewayd.cli.start import CONFIG
 from gatewayd.errors import Code, Refused
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typer
 
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, note, show_facts, show_json
+from gatewayd.cli.output import AsJson, ConfigFile, clean, note, show_facts, show_json
+from gatewayd.cli.start import CONFIG
 
 app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 

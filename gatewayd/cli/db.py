@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.output import AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.start import CONFIG
 
 if TYPE_CHECKING:
     from gatewayd.daemon.tools import DatabaseTools

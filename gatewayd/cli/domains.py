@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from gatewayd.cli.client import call, part
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, clean, show_facts, show_json, show_table
+from gatewayd.cli.output import AsJson, ConfigFile, clean, show_facts, show_json, show_table
+from gatewayd.cli.start import CONFIG
 
 app = typer.Typer(help="DKIM keys and the DNS records that publish them.", no_args_is_help=True)
 

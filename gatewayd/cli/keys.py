@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from gatewayd.cli.client import call, part
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.output import AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.start import CONFIG
 
 
 class Purpose(enum.StrEnum):

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from gatewayd.cli.client import call, part
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.output import AsJson, ConfigFile, show_facts, show_table
+from gatewayd.cli.start import CONFIG
 
 app = typer.Typer(help="The addresses that may send.", no_args_is_help=True)
 

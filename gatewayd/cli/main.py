@@ -1,4 +1,4 @@
-"""The typer application, and what each failure exits with.
+"""The console script, and what each failure exits with.
 
 | code | name           | when                                                                  |
 |------|----------------|-----------------------------------------------------------------------|
@@ -22,24 +22,9 @@ import errno
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
-
-import gatewayd
-from gatewayd.cli import (
-    bounces,
-    config,
-    db,
-    domains,
-    keys,
-    mailboxes,
-    messages,
-    serve,
-    suppressions,
-    tokens,
-)
-from gatewayd.cli.output import note
+from gatewayd.cli import start
 from gatewayd.errors import GatewayError, Refused
 
 EX_USAGE: Final = 64
@@ -49,50 +34,6 @@ EX_IOERR: Final = 74
 EX_NOPERM: Final = 77
 
 _MISSING: Final = frozenset({"not_found", "conflict", "no_route", "unavailable"})
-
-app = typer.Typer(
-    name="gatewayd",
-    help="The mail door for AI agents and applications.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for name, room in (
-    ("bounces", bounces),
-    ("config", config),
-    ("db", db),
-    ("domains", domains),
-    ("keys", keys),
-    ("mailboxes", mailboxes),
-    ("messages", messages),
-    ("suppressions", suppressions),
-    ("tokens", tokens),
-):
-    app.add_typer(room.app, name=name)
-app.command("serve")(serve.serve)
-app.command("localserve")(serve.localserve)
-app.command("status")(serve.status)
-app.command("reload")(serve.reload)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"gatewayd {gatewayd.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="As after a command."),
-    ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    del config, version  # output._chosen reads the one, _version acts on the other
 
 
 def run() -> None:
@@ -106,18 +47,28 @@ def run() -> None:
 def main(words: list[str]) -> int:
     """Run one command; the exit code."""
     try:
-        result = app(_spelled(words), standalone_mode=False, prog_name="gatewayd")
-    except typer.Exit as leaving:
-        return leaving.exit_code
-    except (typer.Abort, KeyboardInterrupt):
+        return _run(_spelled(words))
+    except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0  # whoever read us has enough
     except Exception as error:  # noqa: BLE001 - what is not ours is raised again
+        from gatewayd.cli.output import note  # noqa: PLC0415 - as in _run
+
         text, code = _failure(error)
         note(text if text.startswith("Usage:") else f"gatewayd: {text}")
         return code
-    return result if isinstance(result, int) else 0
+
+
+def _run(words: list[str]) -> int:
+    config_file = start.daemon_file(words)
+    if config_file is None:
+        from gatewayd.cli import commands  # noqa: PLC0415 - not for a daemon
+
+        return commands.run(words)
+    from gatewayd.daemon.run import serve  # noqa: PLC0415 - a daemon's worth of imports
+
+    return serve(config_file)
 
 
 def _failure(error: Exception) -> tuple[str, int]:

@@ -10,7 +10,6 @@ import typer
 
 from gatewayd.cli.client import Operator, call, part
 from gatewayd.cli.output import (
-    CONFIG,
     AsJson,
     ConfigFile,
     clean,
@@ -20,6 +19,7 @@ from gatewayd.cli.output import (
     show_json,
     show_table,
 )
+from gatewayd.cli.start import CONFIG
 from gatewayd.errors import Code, Refused
 
 app = typer.Typer(help="Accepted mail, and what became of it.", no_args_is_help=True)

@@ -22,7 +22,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-CONFIG: Final = Path("/etc/gatewayd/gatewayd.toml")
 ABSENT: Final = "-"
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gatewayd.cli.output import CONFIG, AsJson, ConfigFile, show_facts
+from gatewayd.cli.output import AsJson, ConfigFile, show_facts
+from gatewayd.cli.start import CONFIG
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")]
 

@@ -16,7 +16,6 @@ import typer
 
 from gatewayd.cli.client import Operator, call
 from gatewayd.cli.output import (
-    CONFIG,
     AsJson,
     ConfigFile,
     clean,
@@ -26,6 +25,7 @@ from gatewayd.cli.output import (
     show_json,
     show_table,
 )
+from gatewayd.cli.start import CONFIG
 from gatewayd.clock import SystemClock
 from gatewayd.errors import Code, Refused
 from gatewayd.suppression import transfer

@@ -9,7 +9,6 @@ import typer
 
 from gatewayd.cli.client import call, part
 from gatewayd.cli.output import (
-    CONFIG,
     AsJson,
     ConfigFile,
     note,
@@ -17,6 +16,7 @@ from gatewayd.cli.output import (
     show_json,
     show_table,
 )
+from gatewayd.cli.start import CONFIG
 
 app = typer.Typer(help="The passwords of agents.", no_args_is_help=True)
 

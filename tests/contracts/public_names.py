@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from gatewayd.cli.main import app as cli
+from gatewayd.cli.commands import app as cli
 from gatewayd.config.reference import keys
 from gatewayd.errors import Code
 from gatewayd.events.types import EventType

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer.main
 
-from gatewayd.cli.main import app
+from gatewayd.cli.commands import app
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 _ROW = re.compile(

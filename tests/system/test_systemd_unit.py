@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from gatewayd.cli.main import app
+from gatewayd.cli.commands import app
 from gatewayd.config.listeners import DEFAULT_SUBMISSION
 from gatewayd.config.process import DaemonSection
 from gatewayd.config.returns import BouncesSection
