@@ -19,7 +19,10 @@ TokenId = NewType("TokenId", str)  # the `jti` of a token
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _RANDOM = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)  # the bits that are neither
 
+_AT_ONCE = 400
+
 _last = 0
+_drawn: list[int] = []
 
 
 def uuid7(now: dt.datetime) -> str:
@@ -28,13 +31,29 @@ def uuid7(now: dt.datetime) -> str:
     Two threads at once may make ids in either order; they are unique in any case.
     """
     global _last  # noqa: PLW0603 - ids of one millisecond must still sort by the order they were made
-    random = int.from_bytes(secrets.token_bytes(10), "big")
+    random = _draw()
     value = int(now.timestamp() * 1000) << 80 | random & _RANDOM | _VERSION_AND_VARIANT
     if value <= _last:
         value = _next_after(_last, random)
     _last = value
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _draw() -> int:
+    """80 bits of the system's randomness, which is asked for many at once.
+
+    Whoever asks it gives the interpreter's lock away, and waits to get it back: under load that
+    took a twelfth of the loop's time.
+    """
+    while True:
+        try:
+            return _drawn.pop()  # no two threads get the same
+        except IndexError:
+            octets = secrets.token_bytes(10 * _AT_ONCE)
+            _drawn.extend(
+                [int.from_bytes(octets[at : at + 10], "big") for at in range(0, len(octets), 10)]
+            )
 
 
 def _next_after(value: int, random: int) -> int:
@@ -69,3 +88,8 @@ def mailbox_id(now: dt.datetime) -> MailboxId:
 
 def token_id(now: dt.datetime) -> TokenId:
     return TokenId(uuid7(now))
+
+
+def request_id() -> str:
+    """For a request that came without one: it does not sort."""
+    return f"{_draw() >> 16:016x}"

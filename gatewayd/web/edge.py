@@ -8,14 +8,13 @@ Written on bare ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gatewayd import log
+from gatewayd import ids, log
 from gatewayd.web import problems
 from gatewayd.web.problems import HttpFault, HttpRefused
 
@@ -88,7 +87,7 @@ def _look(scope: Scope) -> tuple[str, int]:
             hosts += 1
         elif name == b"x-request-id" and not request_id and _REQUEST_ID.match(value):
             request_id = str(value, "ascii")
-    return request_id or secrets.token_hex(8), hosts
+    return request_id or ids.request_id(), hosts
 
 
 def _refuse_hosts(count: int, scope: Scope) -> None:
