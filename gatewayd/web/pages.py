@@ -12,17 +12,22 @@
 
 No script, no cookie, nothing from elsewhere; the one style is allowed by its hash. No page shows an
 address: mail is forwarded, with its links, and whoever follows one may be somebody else.
+
+All are rendered when the first is asked for, on a thread: Jinja is 2.4 MiB, and not every daemon
+needs it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import enum
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import jinja2
 from starlette.types import Send
 
 from gatewayd.mail import unsubscribe
@@ -70,42 +75,61 @@ class Page(enum.Enum):
         self.button = button
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendered:
+    """Every page as octets, and the fields of a response that all have."""
+
+    octets: Mapping[Page, bytes]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
 class Pages:
-    """All of them as octets."""
+    """Answers with them."""
 
     def __init__(self) -> None:
-        style = (_DIRECTORY / "page.css").read_text("utf-8")
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_DIRECTORY),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        template = environment.get_template("page.html")
-        self._octets = {
-            page: template.render(
-                title=page.title,
-                text=page.text,
-                button=page.button,
-                fields=(unsubscribe.PAIR, BY_PAGE),
-                style=style,
-            ).encode()
-            for page in Page
-        }
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-        self._headers = (
-            (b"content-type", b"text/html; charset=utf-8"),
-            (
-                b"content-security-policy",
-                f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
-                "base-uri 'none'; frame-ancestors 'none'".encode("ascii"),
-            ),
-        )
+        self._rendered: _Rendered | None = None
 
     async def send(self, page: Page, send: Send, *, retry_after_s: int | None = None) -> None:
         """Answer with a page."""
-        octets = self._octets[page]
-        headers = [*self._headers, (b"content-length", b"%d" % len(octets))]
+        if self._rendered is None:
+            self._rendered = await asyncio.to_thread(_render)
+        octets = self._rendered.octets[page]
+        headers = [*self._rendered.headers, (b"content-length", b"%d" % len(octets))]
         if retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % retry_after_s))
         await send({"type": "http.response.start", "status": page.status, "headers": headers})
         await send({"type": "http.response.body", "body": octets})
+
+
+def _render() -> _Rendered:
+    import jinja2  # noqa: PLC0415 - not before a page is asked for
+
+    style = (_DIRECTORY / "page.css").read_text("utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_DIRECTORY),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template = environment.get_template("page.html")
+    octets = {
+        page: template.render(
+            title=page.title,
+            text=page.text,
+            button=page.button,
+            fields=(unsubscribe.PAIR, BY_PAGE),
+            style=style,
+        ).encode()
+        for page in Page
+    }
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
+    return _Rendered(
+        octets=octets,
+        headers=(
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", policy.encode("ascii")),
+        ),
+    )

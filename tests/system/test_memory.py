@@ -18,13 +18,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SOON_S = 20.0
 
-# MiB each: alembic 7, rich 4, typer with our commands 2.4, crawleruseragents 2.
+# MiB each: alembic 7, rich 4, typer with our commands 2.4, jinja2 2.4, crawleruseragents 2.
 HEAVY = frozenset(
     {
         "aioimaplib",
         "alembic",
         "crawleruseragents",
         "httpx2",
+        "jinja2",
         "psycopg",
         "pygments",
         "rich.console",
