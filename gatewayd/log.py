@@ -62,6 +62,8 @@ QUEUE_EVENTS: Final = 10_000
 LONGEST_TEXT: Final = 4096
 CLOSE_TIMEOUT_S: Final = 2.0
 _TOGETHER: Final = 100  # lines in one write
+_AT_ONCE: Final = 20  # lines of a second that are written as they come; after them
+_PAUSE_S: Final = 0.02  # between writes: to wake the thread for each costs its caller more than it
 _ENCODED: Final = 120  # characters without a gap, from which on a text may be an encoded secret
 _KEYS: Final = 512  # names of fields that are kept cleaned
 SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
@@ -148,7 +150,7 @@ class Logging:
         self._on_drop = on_drop
         self._limit = QUEUE_EVENTS
         self._records: queue.SimpleQueue[logging.LogRecord | _Event | None] = queue.SimpleQueue()
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -161,9 +163,9 @@ class Logging:
 
     def close(self) -> None:
         """Write what waits, for at most CLOSE_TIMEOUT_S. May be called twice."""
-        if self._closed:
+        if self._closed.is_set():
             return
-        self._closed = True
+        self._closed.set()
         atexit.unregister(self.close)
         self._records.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)  # standard error may be stuck: nothing more to be done
@@ -175,6 +177,7 @@ class Logging:
 
     def _run(self) -> None:
         records = self._records
+        since_s, count = 0.0, 0
         is_last = False
         while not is_last:
             lines: list[str] = []
@@ -187,6 +190,12 @@ class Logging:
             is_last = record is None
             if lines:
                 self._write(lines)
+            now_s = time.monotonic()
+            if now_s - since_s > 1:
+                since_s, count = now_s, 0
+            count += len(lines)
+            if count > _AT_ONCE and records.empty():
+                self._closed.wait(_PAUSE_S)
 
     def _render(self, record: logging.LogRecord | _Event, lines: list[str]) -> None:
         try:
