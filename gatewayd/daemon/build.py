@@ -4,6 +4,7 @@
 Config ─> dialect ─> Database ─┬─> Tokens, Suppressions, Mailboxes, Domains, Keys
           key rings ───────────┤
           Spool, Space ────────┼─> Intake   <─ doors      (daemon/doors.py)
+                               │   Handover: from an acceptance to delivery, at once
           Wakeup ──────────────┴─> Queue    <─ delivery   (daemon/doors.py)
 ```
 """
@@ -34,6 +35,7 @@ from gatewayd.keys.service import Keys
 from gatewayd.keys.verp import ReversePaths
 from gatewayd.mailboxes.accounts import Mailboxes
 from gatewayd.metrics import Metrics
+from gatewayd.queue.handover import Handover
 from gatewayd.queue.inspect import Inspector
 from gatewayd.queue.service import Queue
 from gatewayd.retention.sweep import Retention
@@ -70,6 +72,7 @@ class Kernel:
     keys: Keys
     key_users: KeyUsers
     intake: Intake
+    handover: Handover
     queue: Queue
     inspector: Inspector
     retention: Retention
@@ -178,10 +181,7 @@ def kernel(
         links=links,
     )
 
-    def accepted(members: int) -> None:
-        metrics.intake_set_size.observe(members)
-        wakeup.notify()
-
+    handover = Handover(lease=dt.timedelta(seconds=config.delivery.lease_s), wakeup=wakeup)
     intake = Intake(
         database,
         tokens=tokens,
@@ -191,7 +191,8 @@ def kernel(
         settings=intake_settings(config, has_smarthost=smarthost is not None),
         clock=clock,
         metrics=metrics,
-        on_accepted=accepted,
+        handover=handover,
+        on_accepted=metrics.intake_set_size.observe,
     )
     queue = Queue(
         database,
@@ -216,6 +217,7 @@ def kernel(
         keys=keyrings.rotating(config, database, key_users, clock),
         key_users=key_users,
         intake=intake,
+        handover=handover,
         queue=queue,
         inspector=Inspector(database, wakeup=wakeup),
         retention=Retention(database, spool, config.retention),

@@ -392,6 +392,7 @@ def _delivery(
     )
     dispatcher = Dispatcher(
         queue=kernel.queue,
+        handover=kernel.handover,
         route=Smarthost(
             next_hops=kernel.mailboxes, simulator=simulated_hop(simulator), attempts=attempts
         ),

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from gatewayd.config.delivery import NextHop
 from gatewayd.delivery.concurrency import Window
 from gatewayd.queue.claim import Claim
+from gatewayd.queue.handover import Room
 
 KEPT_READY: Final = 2  # windows of claims that wait at a next hop that has proved itself
 
@@ -22,7 +23,7 @@ class Destination:
     """The work of one next hop; None stands for mail that has none.
 
     recipients: of what waits and runs. has_more: there is more due than it had room for.
-    used_at: monotonic time of its last work.
+    used_at: monotonic time of its last work. offered: what an acceptance may claim for it.
     """
 
     next_hop: NextHop | None
@@ -31,6 +32,7 @@ class Destination:
     waiting: deque[Claim] = field(default_factory=deque)
     recipients: int = 0
     has_more: bool = False
+    offered: Room = field(default_factory=Room)
 
     @property
     def held(self) -> int:
@@ -38,12 +40,17 @@ class Destination:
         return len(self.waiting) + self.window.running
 
     @property
-    def room(self) -> int:
-        """How many claims to fetch for it now: a window of them at once, or what is missing."""
+    def free(self) -> int:
+        """How many claims more it may hold."""
         size = self.window.size
         capacity = size * (1 + KEPT_READY) if self.window.is_proved else size
-        room = max(0, capacity - self.held)
-        return room if room >= size or not self.waiting else 0
+        return max(0, capacity - self.held)
+
+    @property
+    def room(self) -> int:
+        """How many claims to fetch for it now: a window of them at once, or what is missing."""
+        free = self.free
+        return free if free >= self.window.size or not self.waiting else 0
 
 
 def shares_of(lanes: Sequence[Lane], room: int) -> dict[Lane, int]:

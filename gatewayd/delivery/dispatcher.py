@@ -2,7 +2,7 @@
 
 ```
  Queue.lanes ──> whose next hop has room? ──> Queue.claim ──> Destination ──> one task per claim
-      ^                                                        waiting, running
+      ^                                           Handover ──> waiting, running
       └──── woken by: a commit, room at a next hop, the next due time, the end of a pause
 ```
 
@@ -15,7 +15,9 @@
 |                       | gets no more, but each may hold one message     | the living             |
 
 A claim is for a batch: a next hop gets more work when it has room for a window of it, or has none
-waiting; otherwise each outcome would cost a transaction for the next claim.
+waiting; otherwise each outcome would cost a transaction for the next claim. While nothing that is
+due waits for a next hop, what it has room for is offered to acceptances, which then claim at once
+(`queue/handover.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from gatewayd.clock import Clock
@@ -38,6 +40,7 @@ from gatewayd.events.wakeup import Wakeup
 from gatewayd.ids import AttemptId, MailboxId
 from gatewayd.queue.claim import Claim
 from gatewayd.queue.enqueue import SANDBOX_LANE
+from gatewayd.queue.handover import Handover
 
 PAUSE_S: Final = 1.0  # after the store was busy
 NOTHING_CLAIMED_S: Final = 0.05  # others took what was due, or the database's clock is behind
@@ -67,6 +70,7 @@ class Dispatcher:
         self,
         *,
         queue: QueuePort,
+        handover: Handover,
         route: Route,
         pool: Pool,
         section: DeliverySection,
@@ -76,6 +80,7 @@ class Dispatcher:
         poll_s: float,
     ) -> None:
         self._queue = queue
+        self._handover = handover
         self._route = route
         self._pool = pool
         self._section = section
@@ -89,17 +94,21 @@ class Dispatcher:
         self._is_draining = False
         self._is_store_away = False
         self._turn = 0
+        self._ready = 0  # recipients of all that is held
+        self._late: list[Claim] = []  # handed over while we stop
 
     async def run(self, ready: asyncio.Event) -> None:
         """Deliver until drained."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             tidy = group.create_task(self._tidy())
+            self._handover.open(self._receive)
             ready.set()
             try:
                 while not self._is_draining:
                     await self._wakeup.wait(await self._fetch())
             finally:
+                self._handover.close()
                 tidy.cancel()
 
     async def drain(self, deadline: float) -> None:
@@ -109,6 +118,7 @@ class Dispatcher:
             deadline: on the clock's `monotonic`.
         """
         self._is_draining = True
+        self._handover.close()
         self._wakeup.notify()
         given_back = {
             claim.attempt_id: claim
@@ -121,7 +131,8 @@ class Dispatcher:
         await self._wait_for_running(max(0.0, deadline - self._clock.monotonic()))
         given_back |= self._cancel(lambda _: True)
         await self._wait_for_running(PAUSE_S)
-        await self._give_back(given_back.values())
+        await self._await_commits()
+        await self._give_back([*given_back.values(), *self._late])
         await self._pool.close()
 
     def _cancel(self, chosen: Callable[[Running], bool]) -> dict[AttemptId, Claim]:
@@ -137,6 +148,13 @@ class Dispatcher:
         tasks = [task for _, task in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def _await_commits(self) -> None:
+        """Let what is on its way to us come."""
+        try:
+            await self._queue.flush()
+        except (StoreUnavailable, StoreFull) as fault:
+            self._log.error("release_failed", claims=0, reason=str(fault))
 
     async def _give_back(self, claims: Collection[Claim]) -> None:
         if not claims:
@@ -181,8 +199,7 @@ class Dispatcher:
         for each in self._destinations.values():
             each.has_more = False
         left = self._section.claim_messages
-        ready = sum(each.recipients for each in self._destinations.values())
-        free_recipients = self._section.ready_recipients - ready
+        free_recipients = self._section.ready_recipients - self._ready
         wants: dict[MailboxId, int] = {}
         self._turn += 1
         for next_hop, lanes in turned(list(lanes_of.items()), self._turn):
@@ -207,9 +224,7 @@ class Dispatcher:
     ) -> float:
         """Start what was claimed; seconds until the next look."""
         for claim in claims:
-            destination = homes[_lane(claim)]
-            destination.waiting.append(claim)
-            destination.recipients += len(claim.recipients)
+            self._hold(claim, homes[_lane(claim)])
         for destination in set(homes.values()):
             self._start(destination)
         # A claim reads rows of recipients, so a few messages to many may be all that it saw.
@@ -222,6 +237,10 @@ class Dispatcher:
             destination.has_more = any(
                 lane not in wants or counts.get(lane, 0) >= wants[lane] for lane in mine
             )
+        for lane, destination in homes.items():
+            self._handover.lead(lane, destination.offered)
+        for destination in self._destinations.values():
+            self._offer(destination)
         if claims and any(each.has_more and each.room for each in set(homes.values())):
             return 0.0
         return self._until_next(wants, homes, lanes, now)
@@ -248,6 +267,44 @@ class Dispatcher:
             waits.append(PAUSE_S)
         return max(NOTHING_CLAIMED_S, min(waits))
 
+    # What acceptances have claimed.
+
+    def _receive(self, claims: Sequence[Claim]) -> None:
+        """Take what was handed over."""
+        if self._group is None or self._is_draining:
+            self._late.extend(claims)
+        else:
+            self._group.create_task(self._take_over(claims))
+
+    async def _take_over(self, claims: Sequence[Claim]) -> None:
+        """Start it, where it goes now."""
+        homes: dict[MailboxId, Destination] = {}
+        try:
+            for lane in {_lane(claim) for claim in claims}:
+                homes[lane] = self._destination(await self._route.next_hop(lane))
+        except (StoreUnavailable, StoreFull):
+            await self._give_back(claims)
+            return
+        if self._is_draining:
+            self._late.extend(claims)
+            return
+        for claim in claims:
+            self._hold(claim, homes[_lane(claim)])
+        for lane, destination in homes.items():
+            self._start(destination)
+            self._handover.lead(lane, destination.offered)
+            self._offer(destination)
+
+    def _offer(self, destination: Destination) -> None:
+        """Say what an acceptance may claim for it: nothing while something due waits for room."""
+        left = self._section.ready_recipients - self._ready
+        is_open = not destination.has_more and not self._is_draining
+        self._handover.offer(
+            destination.offered,
+            claims=destination.free if is_open else 0,
+            recipients=left - destination.recipients,
+        )
+
     def _destination(self, next_hop: NextHop | None) -> Destination:
         destination = self._destinations.get(next_hop)
         if destination is None:
@@ -260,6 +317,15 @@ class Dispatcher:
         return destination
 
     # Working.
+
+    def _hold(self, claim: Claim, destination: Destination) -> None:
+        destination.waiting.append(claim)
+        self._count(len(claim.recipients), destination)
+
+    def _count(self, recipients: int, destination: Destination) -> None:
+        """So many recipients more, or less, are held for a destination."""
+        destination.recipients += recipients
+        self._ready += recipients
 
     def _start(self, destination: Destination) -> None:
         """Start as much of what waits as may run."""
@@ -284,7 +350,7 @@ class Dispatcher:
             raise
         finally:
             del self._running[claim.attempt_id]
-            destination.recipients -= len(claim.recipients)
+            self._count(-len(claim.recipients), destination)
         if is_reached:
             window.reached()
         else:
@@ -292,6 +358,7 @@ class Dispatcher:
         if window.is_paused:
             await self._give_back_waiting(destination)
         self._start(destination)
+        self._offer(destination)
         if destination.has_more and destination.room:
             self._wakeup.notify()
 
@@ -299,7 +366,7 @@ class Dispatcher:
         """Let go of what waits for a next hop that is gone: untried, so not counted."""
         claims = list(destination.waiting)
         destination.waiting.clear()
-        destination.recipients -= sum(len(claim.recipients) for claim in claims)
+        self._count(-sum(len(claim.recipients) for claim in claims), destination)
         await self._give_back(claims)
 
     async def _tidy(self) -> None:
@@ -313,6 +380,7 @@ class Dispatcher:
             for next_hop, each in list(self._destinations.items()):
                 if not each.held and not each.window.is_paused and now - each.used_at > FORGOTTEN_S:
                     del self._destinations[next_hop]
+                    self._handover.forget(each.offered)
             try:
                 # Who has set the wall clock has ended leases of ours, or made them longer.
                 offset_s = self._offset_s()
@@ -346,7 +414,7 @@ class Dispatcher:
             kept = [claim for claim in each.waiting if claim.attempt_id not in lost]
             dropped = [claim for claim in each.waiting if claim.attempt_id in lost]
             each.waiting = deque(kept)
-            each.recipients -= sum(len(claim.recipients) for claim in dropped)
+            self._count(-sum(len(claim.recipients) for claim in dropped), each)
 
 
 def _lane(claim: Claim) -> MailboxId:

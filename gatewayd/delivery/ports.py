@@ -48,6 +48,10 @@ class QueuePort(Protocol):
         """Take back expired leases, but for what is held here; how many queued, and in doubt."""
         ...
 
+    async def flush(self) -> None:
+        """Return when every commit that was on its way has been told."""
+        ...
+
     async def requeue_in_doubt(self) -> int:
         """Let recipients in doubt go back to the queue when their time has come."""
         ...

@@ -28,7 +28,9 @@ from gatewayd.policy.check import Accept, Replay
 from gatewayd.policy.facts import Facts
 from gatewayd.policy.submission import Accepted, AcceptedRecipient, Submission
 from gatewayd.queue import enqueue
+from gatewayd.queue.claim import Claim
 from gatewayd.queue.enqueue import Entry
+from gatewayd.queue.handover import Handover
 from gatewayd.queue.states import State
 from gatewayd.spool.port import MEMORY_OCTETS, SpoolPort
 from gatewayd.store import idempotency, quotas
@@ -69,6 +71,19 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A submission that was accepted, with the claims that were made of it at once."""
+
+    accepted: Accepted
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits to be claimed."""
+        return not self.claims and not self.accepted.replayed
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """A candidate with the id that it will have."""
 
@@ -90,6 +105,7 @@ class Intake:
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
+        handover: Handover,
         on_accepted: Callable[[int], None],
     ) -> None:
         self._tokens = tokens
@@ -99,8 +115,10 @@ class Intake:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._sets: SetWriter[_Waiting, Accepted] = SetWriter(
-            database, self._decide, on_commit=on_accepted
+        self._handover = handover
+        self._on_accepted = on_accepted
+        self._sets: SetWriter[_Waiting, Kept] = SetWriter(
+            database, self._decide, on_commit=self._committed
         )
 
     def use(self, settings: Settings) -> None:
@@ -192,7 +210,7 @@ class Intake:
             queue_id,
         )
 
-    def _decide(self, tx: Tx, set_: Sequence[_Waiting]) -> list[Accepted | GatewayError]:
+    def _decide(self, tx: Tx, set_: Sequence[_Waiting]) -> list[Kept | GatewayError]:
         """Load, decide, keep: for every submission that waits."""
         known = facts.load(
             tx,
@@ -219,8 +237,18 @@ class Intake:
         idempotency.forget(tx, known.expired_keys & {(row.mailbox_id, row.key) for row in keys})
         idempotency.add(tx, keys)
         quotas.put(tx, known.meter.changed)
-        enqueue.add(tx, entries)
-        return answers
+        claims = self._handover.claims_for(entries)
+        enqueue.add(tx, entries, claims)
+        return _kept(answers, claims)
+
+    def _committed(self, results: Sequence[Kept | BaseException]) -> None:
+        """After the commit, on the loop: delivery gets what it had room for."""
+        kept = [result for result in results if isinstance(result, Kept)]
+        self._handover.hand_over(
+            [claim for one in kept for claim in one.claims],
+            has_queued=any(one.is_queued for one in kept),
+        )
+        self._on_accepted(len(results))
 
     def _entry(self, waiting: _Waiting, accept: Accept, known: Facts) -> Entry:
         candidate, now = waiting.candidate, known.now
@@ -258,6 +286,7 @@ class Intake:
             accepted_at=now,
             track=alone.track,
             unsubscribe=alone.unsubscribe,
+            owner=known.mailboxes[principal.mailbox_id],
         )
 
     def _remember(self, candidate: Candidate, entry: Entry, known: Facts) -> list[IdempotencyRow]:
@@ -284,7 +313,7 @@ class Intake:
     async def _accept(self, submission: Submission) -> Accepted:
         waiting = await self._in_spool(self._examine(submission))
         try:
-            accepted = await self._sets.put(waiting)
+            accepted = (await self._sets.put(waiting)).accepted
         except (Refused, StoreFull):
             self._discard(waiting.candidate.message)
             raise
@@ -313,6 +342,19 @@ class Intake:
     def _discard(self, message: RawMessage) -> None:
         if not isinstance(message.body, bytes):
             self._spool.delete(message.body.key)
+
+
+def _kept(
+    answers: Sequence[Accepted | GatewayError], claims: Sequence[Claim]
+) -> list[Kept | GatewayError]:
+    """Each acceptance with the claims of it."""
+    of: dict[QueueId, list[Claim]] = {}
+    for claim in claims:
+        of.setdefault(claim.queue_id, []).append(claim)
+    return [
+        Kept(answer, tuple(of.get(answer.queue_id, ()))) if isinstance(answer, Accepted) else answer
+        for answer in answers
+    ]
 
 
 def _submitted(submission: Submission) -> RawMessage:

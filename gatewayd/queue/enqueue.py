@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
-from gatewayd.ids import MailboxId, QueueId, RecipientId, TokenId
+from gatewayd.ids import AttemptId, MailboxId, QueueId, RecipientId, TokenId
 from gatewayd.mail.envelope import Envelope
 from gatewayd.mail.message import RawMessage
+from gatewayd.queue.claim import Claim
 from gatewayd.queue.states import State
-from gatewayd.store import messages, recipients
+from gatewayd.store import claims, messages, recipients
 from gatewayd.store.database import Tx
+from gatewayd.store.mailboxes import MailboxRow
 from gatewayd.store.messages import MessageRow, OctetsRow
 
 SANDBOX_LANE = MailboxId("sandbox")  # mail that never leaves the machine waits behind nobody
@@ -25,6 +27,7 @@ class Entry:
 
     track: `opens`, `clicks`, both joined by a comma, or nothing.
     unsubscribe: whether each recipient gets a link to leave by.
+    owner: the mailbox that submitted it; None for mail of our own, which is never handed over.
     """
 
     queue_id: QueueId
@@ -43,14 +46,34 @@ class Entry:
     accepted_at: dt.datetime
     track: str = ""
     unsubscribe: bool = False
+    owner: MailboxRow | None = None
+
+    @property
+    def lane(self) -> MailboxId:
+        return SANDBOX_LANE if self.sandbox else self.mailbox_id
+
+    @property
+    def is_individual(self) -> bool:
+        """Whether each recipient gets octets of its own."""
+        return bool(self.track) or self.unsubscribe
 
 
-def add(tx: Tx, entries: Sequence[Entry]) -> None:
-    """Write messages, octets, recipients and events of every entry."""
+def add(tx: Tx, entries: Sequence[Entry], claimed: Sequence[Claim] = ()) -> None:
+    """Write messages, octets, recipients and events of every entry.
+
+    Args:
+        tx: the transaction that accepts them.
+        entries: what was accepted.
+        claimed: claims of them that are made at once (`handover.py`); the others are queued.
+    """
     if not entries:
         return
+    holders = {one.recipient_id: claim.attempt_id for claim in claimed for one in claim.recipients}
     messages.add(tx, [_message(entry) for entry in entries], [_octets(entry) for entry in entries])
-    recipients.add(tx, [row for entry in entries for row in _recipients(entry)])
+    if claimed:
+        begun = {claim.attempt_id: claim.queue_id for claim in claimed}
+        claims.begin(tx, begun, until=claimed[0].lease_until)
+    recipients.add(tx, [row for entry in entries for row in _recipients(entry, holders)])
     record.append(tx, [_event(entry) for entry in entries])
 
 
@@ -101,19 +124,22 @@ def _octets(entry: Entry) -> OctetsRow:
     )
 
 
-def _recipients(entry: Entry) -> list[dict[str, object]]:
+def _recipients(
+    entry: Entry, holders: Mapping[RecipientId, AttemptId]
+) -> list[dict[str, object]]:
     return [
         {
             "recipient_id": recipient_id,
             "queue_id": entry.queue_id,
             "position": position,
-            "lane": SANDBOX_LANE if entry.sandbox else entry.mailbox_id,
+            "lane": entry.lane,
             "forward_path": str(recipient.forward_path),
             "notify": ",".join(sorted(recipient.notify)),
             "orcpt": recipient.orcpt,
-            "state": State.QUEUED.value,
-            "attempts": 0,
+            "state": (State.CLAIMED if recipient_id in holders else State.QUEUED).value,
+            "attempts": 1 if recipient_id in holders else 0,
             "due_at": entry.accepted_at,
+            "attempt_id": holders.get(recipient_id),
             "reason": "",
             "updated_at": entry.accepted_at,
         }

@@ -173,6 +173,10 @@ class Queue:
             self.owed.notify()
         return released, in_doubt
 
+    async def flush(self) -> None:
+        """Return when every commit that was on its way has been told."""
+        await self._database.write(lambda _: None)
+
     async def requeue_in_doubt(self) -> int:
         """Let recipients in doubt go back to the queue when their time has come."""
         count = await self._database.write(claims.requeue_in_doubt)

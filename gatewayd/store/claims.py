@@ -252,15 +252,8 @@ def due(tx: Tx, lane: str, *, limit: int) -> list[DueRow]:
     return [_due(row) for row in _DUE.run(tx, {"of": lane, "now": tx.now, "count": limit})]
 
 
-def lease(
-    tx: Tx,
-    claimed: Mapping[AttemptId, tuple[QueueId, Sequence[RecipientId]]],
-    *,
-    until: dt.datetime,
-) -> None:
-    """Write the attempts and give them their recipients."""
-    if not claimed:
-        return
+def begin(tx: Tx, begun: Mapping[AttemptId, QueueId], *, until: dt.datetime) -> None:
+    """Write new attempts, each at a message."""
     _BEGIN.run(
         tx,
         [
@@ -274,9 +267,21 @@ def lease(
                 "tls": "",
                 "transcript": "",
             }
-            for attempt_id, (queue_id, _) in claimed.items()
+            for attempt_id, queue_id in begun.items()
         ],
     )
+
+
+def lease(
+    tx: Tx,
+    claimed: Mapping[AttemptId, tuple[QueueId, Sequence[RecipientId]]],
+    *,
+    until: dt.datetime,
+) -> None:
+    """Write the attempts and give them their recipients."""
+    if not claimed:
+        return
+    begin(tx, {attempt_id: queue_id for attempt_id, (queue_id, _) in claimed.items()}, until=until)
     _CLAIM.run(
         tx,
         [

@@ -70,6 +70,7 @@ _INSERT = BulkInsert(
         "state",
         "attempts",
         "due_at",
+        "attempt_id",
         "reason",
         "updated_at",
     ),
@@ -109,7 +110,7 @@ _DEPTH = select(func.count()).where(recipients.c.state == QUEUED)
 
 
 def add(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write new recipients: every column up to the first attempt."""
+    """Write new recipients: every column up to the first attempt, and who holds them already."""
     _INSERT.run(tx, rows)
 
 

@@ -31,7 +31,8 @@ class SetWriter(Generic[T, R]):
         database: where to write.
         work: takes the items, and returns for each, in order, its result or the error that its
             caller gets (an error that is returned undoes nothing of the others).
-        on_commit: called on the loop after a set was committed, even if its callers are gone.
+        on_commit: called on the loop with the results of a set that was committed, even if its
+            callers are gone.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class SetWriter(Generic[T, R]):
         database: Database,
         work: Callable[[Tx, Sequence[T]], Sequence[R | GatewayError]],
         *,
-        on_commit: Callable[[int], None] | None = None,
+        on_commit: Callable[[Sequence[R | BaseException]], None] | None = None,
     ) -> None:
         self._database = database
         self._work = work
@@ -80,9 +81,9 @@ class SetWriter(Generic[T, R]):
     def is_asked(self) -> bool:
         return self._is_asked
 
-    def committed(self, members: int) -> None:
+    def committed(self, results: Sequence[R | BaseException]) -> None:
         if self._on_commit is not None:
-            self._on_commit(members)
+            self._on_commit(results)
 
     def decide(self, tx: Tx, items: Sequence[T]) -> Sequence[R | GatewayError]:
         return self._work(tx, items)
@@ -140,7 +141,7 @@ class _Set(Generic[T, R]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self._owner.committed(len(self._members))
+        self._owner.committed(self._results)
 
     def failed(self, error: BaseException) -> None:
         members = self._members or self._owner.take(limit=None)

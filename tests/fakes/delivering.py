@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,6 +21,7 @@ from gatewayd.delivery.smtp.pool import Pool
 from gatewayd.keys.verp import ReversePaths
 from gatewayd.mail.outcome import Outcome
 from gatewayd.queue.claim import Claim
+from gatewayd.queue.handover import Handover
 from gatewayd.queue.outcome import AttemptRecord
 from gatewayd.tracking.links import Links
 from tests.fakes.delivery import FakeKeys, FakeLog, FakeMetrics, FakeNextHops, FakeQueue, FakeSpool
@@ -101,6 +103,7 @@ class Dispatching:
     next_hops: FakeNextHops
     simulator: NextHop | None = None
     clock: Clock = field(default_factory=SystemClock)
+    handover: Handover = field(init=False)
     poll_s: float = 60.0
     drain_s: float = 0.0
     dispatcher: Dispatcher = field(init=False)
@@ -108,8 +111,10 @@ class Dispatching:
 
     async def __aenter__(self) -> Self:
         world = self.world
+        self.handover = Handover(lease=dt.timedelta(minutes=20), wakeup=world.queue.wakeup)
         self.dispatcher = Dispatcher(
             queue=world.queue,
+            handover=self.handover,
             route=Smarthost(
                 next_hops=self.next_hops, simulator=self.simulator, attempts=world.attempts
             ),

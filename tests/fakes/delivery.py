@@ -121,6 +121,7 @@ class FakeQueue:
     wants: list[Mapping[MailboxId, int]] = field(default_factory=list)
     requeues: bool = False  # released recipients are due again
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    on_flush: Callable[[], None] = lambda: None
 
     def put(self, *claims: Claim) -> None:
         for claim in claims:
@@ -199,6 +200,10 @@ class FakeQueue:
     ) -> tuple[int, int]:
         self.journal.append(f"recover all={all_leases}")
         return 0, 0
+
+    async def flush(self) -> None:
+        self._fault("flush")
+        self.on_flush()
 
     async def requeue_in_doubt(self) -> int:
         return 0

@@ -23,6 +23,7 @@ from gatewayd.mail.message import RawMessage
 from gatewayd.mailboxes.accounts import Change, Mailboxes
 from gatewayd.metrics import Metrics
 from gatewayd.policy.submission import Door, Options, Submission, Trace
+from gatewayd.queue.handover import Handover
 from gatewayd.queue.inspect import Inspector
 from gatewayd.queue.service import Queue
 from gatewayd.spool.directory import Spool
@@ -95,6 +96,7 @@ class World:
         self.mailboxes = Mailboxes(database, self.sealer, smarthost=HOP, clock=clock)
         self.domains = Domains(database, self.sealer, clock=clock)
         self.spool = Spool(self.spool_directory)
+        self.handover = Handover(lease=dt.timedelta(minutes=20), wakeup=self.wakeup)
         self.intake = Intake(
             database,
             tokens=self.tokens,
@@ -104,6 +106,7 @@ class World:
             settings=self._settings(),
             clock=clock,
             metrics=self.metrics,
+            handover=self.handover,
             on_accepted=self.accepted.append,
         )
         self.queue = Queue(

@@ -21,7 +21,7 @@ class Sets:
         self.seen: list[int] = []
         self.committed: list[int] = []
         self.writer: SetWriter[str, str] = SetWriter(
-            database, self._work, on_commit=self.committed.append
+            database, self._work, on_commit=lambda results: self.committed.append(len(results))
         )
 
     def _work(self, tx: Tx, items: Sequence[str]) -> list[str | GatewayError]:

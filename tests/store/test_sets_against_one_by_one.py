@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from gatewayd.errors import Refused
-from gatewayd.policy.submission import Accepted, Options, Submission
+from gatewayd.intake.pipeline import Kept
+from gatewayd.policy.submission import Options, Submission
 from gatewayd.store import schema
 from gatewayd.store.database import Tx
 from gatewayd.store.suppressions import ALL
@@ -62,9 +63,10 @@ def _submission(drawn: Drawn, principals: Sequence[Principal]) -> Submission:
 def _answer(answer: object) -> object:
     if isinstance(answer, Refused):
         return (answer.code, answer.public, answer.faults, answer.retry_after_s)
-    assert isinstance(answer, Accepted)
-    to = tuple((one.address, one.status) for one in answer.recipients)
-    return (answer.queue_id, to, answer.replayed, answer.quota)
+    assert isinstance(answer, Kept)
+    accepted = answer.accepted
+    to = tuple((one.address, one.status) for one in accepted.recipients)
+    return (accepted.queue_id, to, accepted.replayed, accepted.quota)
 
 
 def _rows(tx: Tx) -> dict[str, list[dict[str, Any]]]:
