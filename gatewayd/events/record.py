@@ -12,18 +12,18 @@ from gatewayd.store.database import Tx
 
 def append(tx: Tx, events: Iterable[Event]) -> None:
     now = tx.now
-    table.append(
+    table.append_values(
         tx,
         [
-            {
-                "event_id": ids.event_id(now),
-                "type": event.type.value,
-                "at": now,
-                "mailbox_id": event.mailbox_id,
-                "queue_id": event.queue_id,
-                "recipient_id": event.recipient_id,
-                "data": dict(event.data),
-            }
+            (
+                ids.event_id(now),
+                event.type.value,
+                now,
+                event.mailbox_id,
+                event.queue_id,
+                event.recipient_id,
+                dict(event.data),
+            )
             for event in events
         ],
     )

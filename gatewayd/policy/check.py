@@ -92,12 +92,13 @@ def _earlier(candidate: Candidate, facts: Facts) -> Replay | None:
 def _accept(candidate: Candidate, facts: Facts) -> Accept:
     principal, envelope = candidate.principal, candidate.envelope
     recipients.check_domains(principal, envelope.recipients)
-    recipients.check_suppressed(
-        envelope.recipients,
-        lambda recipient: facts.is_suppressed(
-            principal.mailbox_id, suppression_key(recipient.forward_path.address)
-        ),
-    )
+    if facts.suppressed:
+        recipients.check_suppressed(
+            envelope.recipients,
+            lambda recipient: facts.is_suppressed(
+                principal.mailbox_id, suppression_key(recipient.forward_path.address)
+            ),
+        )
     mailbox = facts.mailboxes[principal.mailbox_id]
     if mailbox.next_hop_host is None and not facts.has_smarthost and not principal.sandbox:
         raise Refused(

@@ -99,14 +99,13 @@ def _suppressed(tx: Tx, candidates: Sequence[Candidate]) -> frozenset[tuple[str,
 
 
 def _meter(tx: Tx, candidates: Sequence[Candidate], now: dt.datetime) -> Meter:
+    limited = {
+        (principal.token_id, principal.hourly, principal.daily)
+        for principal in (candidate.principal for candidate in candidates)
+    }
     keys = {
         limit.key
-        for candidate in candidates
-        for limit in windows.limits(
-            candidate.principal.token_id,
-            hourly=candidate.principal.hourly,
-            daily=candidate.principal.daily,
-            now=now,
-        )
+        for token_id, hourly, daily in limited
+        for limit in windows.limits(token_id, hourly=hourly, daily=daily, now=now)
     }
     return Meter(quotas.take(tx, sorted(keys)))

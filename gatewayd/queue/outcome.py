@@ -47,6 +47,7 @@ from gatewayd.suppression.lists import Cause, suppress
 from gatewayd.suppression.rules import Why
 
 RECOVERED = "the daemon stopped after the final dot may have been sent"
+_AT_REST = (Delivered, Failed)  # what is not tried again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,9 @@ def settle(
     ended: list[Settlement] = []
     for one in settlements:
         ours = 0
-        chance = _chance()  # one for all, so that they stay together in the next attempt
+        # One for all, so that they stay together in the next attempt; none where there is none.
+        is_over = all(isinstance(each, _AT_REST) for each in one.outcomes.values())
+        chance = 0.0 if is_over else _chance()
         for recipient_id, outcome in one.outcomes.items():
             row = held.get(recipient_id)
             if row is None or row.attempt_id != one.claim.attempt_id:

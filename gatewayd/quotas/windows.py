@@ -31,6 +31,8 @@ def limits(
     token_id: TokenId, *, hourly: int | None, daily: int | None, now: dt.datetime
 ) -> tuple[Limit, ...]:
     """The limits that apply now; None is none."""
+    if hourly is None and daily is None:
+        return ()
     hour = now.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
     found: list[Limit] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import and_, bindparam, func, literal, select, update
@@ -204,21 +205,20 @@ _OF_ATTEMPTS = lock_to_change(
     )
     .order_by(recipients.c.recipient_id)
 )
-_SETTLE = BulkUpdate(
-    recipients,
-    "recipient_id",
-    (
-        "state",
-        "attempts",
-        "due_at",
-        "reply_code",
-        "reply_status",
-        "reason",
-        "delivered_at",
-        "updated_at",
-    ),
+_OUTCOME = (
+    "state",
+    "attempts",
+    "due_at",
+    "reply_code",
+    "reply_status",
+    "reason",
+    "delivered_at",
 )
-_END = BulkUpdate(attempts, "attempt_id", ("ended_at", "next_hop", "phase", "tls", "transcript"))
+_RECORD = ("next_hop", "phase", "tls", "transcript")
+_SETTLE = BulkUpdate(recipients, "recipient_id", (*_OUTCOME, "updated_at"))
+_END = BulkUpdate(attempts, "attempt_id", (*_RECORD, "ended_at"))
+_settled = itemgetter("recipient_id", *_OUTCOME)
+_ended = itemgetter("attempt_id", *_RECORD)
 _CLOSE = (
     update(attempts)
     .where(
@@ -355,12 +355,14 @@ def held_by(tx: Tx, ids: Collection[AttemptId]) -> list[HeldRow]:
 
 def settle(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write what became of claimed recipients: every column that an outcome changes."""
-    _SETTLE.run(tx, [{**row, "updated_at": tx.now} for row in rows])
+    now = tx.now
+    _SETTLE.write(tx, [(*_settled(row), now) for row in rows])
 
 
 def end(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     """Close attempts with their record: next_hop, phase, tls, transcript."""
-    _END.run(tx, [{**row, "ended_at": tx.now} for row in rows])
+    now = tx.now
+    _END.write(tx, [(*_ended(row), now) for row in rows])
 
 
 def close(tx: Tx, ids: Collection[AttemptId]) -> None:

@@ -63,6 +63,11 @@ def append(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     _INSERT.run(tx, rows)
 
 
+def append_values(tx: Tx, rows: Sequence[Sequence[Any]]) -> None:
+    """Write events, in order: the values of every column of EventRow but `seq`, in theirs."""
+    _INSERT.write(tx, rows)
+
+
 def of_message(tx: Tx, queue_id: QueueId, *, after: int = 0, limit: int = 1000) -> list[EventRow]:
     """What happened to one message after `after`, in order."""
     rows = tx.execute(_OF_MESSAGE, {"id": queue_id, "after": after, "count": limit})
