@@ -79,6 +79,7 @@ class Metrics:
         self.accept_seconds = times(
             "accept_duration_seconds", "From a whole submission to its commit.", _SECONDS, "door"
         )
+        self._accepted: dict[str, tuple[Counter, Histogram]] = {}
         self.outbound_messages_enqueued = count(
             "outbound_messages_enqueued_total", "Recipients accepted."
         )
@@ -173,9 +174,13 @@ class Metrics:
 
     def submission_accepted(self, door: str, *, recipients: int, seconds: float) -> None:
         """Count a submission that was stored, and how long its client waited for that."""
-        self.submissions.labels(door=door, code="accepted").inc()
+        bound = self._accepted.get(door)
+        if bound is None:  # looked up once: labels() costs more than to count
+            accepted = self.submissions.labels(door=door, code="accepted")
+            bound = self._accepted[door] = (accepted, self.accept_seconds.labels(door=door))
+        bound[0].inc()
         self.outbound_messages_enqueued.inc(recipients)
-        self.accept_seconds.labels(door=door).observe(seconds)
+        bound[1].observe(seconds)
 
     def submission_replayed(self, door: str) -> None:
         """Count an answer that was given again for the same idempotency key."""

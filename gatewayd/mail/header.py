@@ -121,7 +121,11 @@ class HeaderSection:
         if index is None:
             index = {}
             for each in self.fields:
-                index.setdefault(each.key, []).append(each)
+                key = each.name.rstrip(b" \t").lower()
+                if key in index:
+                    index[key].append(each)
+                else:
+                    index[key] = [each]
             object.__setattr__(self, "_index", index)
         return index
 
@@ -298,6 +302,8 @@ def _printable(name: bytes) -> str:
 
 def duplicates(section: HeaderSection) -> list[str]:
     """Names of fields that may stand once but stand more often (RFC 5322 3.6), usual spelling."""
+    if len(section.by_name) == len(section.fields):
+        return []
     return [
         _AT_MOST_ONE[key]
         for key, fields in section.by_name.items()

@@ -17,6 +17,7 @@ from gatewayd.mail.mailbox_list import HeaderSyntaxError, addresses
 BOUND: Final = (
     "From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To",
 )  # fmt: skip
+_BOUND_KEYS: Final = tuple((name, name.lower().encode()) for name in BOUND)
 
 
 def check_reverse_path(reverse_path: ReversePath, mailbox: Address) -> None:
@@ -36,9 +37,10 @@ def check_header(header: HeaderSection, mailbox: Address) -> None:
     Raises:
         Refused: sender_not_allowed.
     """
-    for name in BOUND:
-        for value in header.find(name):
-            _check_field(name, value, mailbox)
+    by_name = header.by_name
+    for name, key in _BOUND_KEYS:
+        for field in by_name.get(key, ()):
+            _check_field(name, field.value, mailbox)
 
 
 def _check_field(name: str, value: bytes, mailbox: Address) -> None:

@@ -56,6 +56,9 @@ def read(header: HeaderSection, given: Options) -> Options:
         Refused: idempotency_key_invalid, option_invalid.
     """
     by_name = header.by_name
+    if not any(map(is_option, by_name)):
+        check(given.tags, given.metadata)
+        return given
     unknown = [k for k in by_name if k.startswith(PREFIX) and k not in _FIELDS]
     if unknown:
         raise _invalid(f"{unknown[0].decode('ascii', 'replace')} is no option that exists")

@@ -13,7 +13,7 @@ from gatewayd.config.security import TokensSection
 from gatewayd.errors import Code, Refused
 from gatewayd.events import record
 from gatewayd.events.types import Event, EventType
-from gatewayd.ids import TokenId
+from gatewayd.ids import MailboxId, TokenId
 from gatewayd.keys.ring import KeyRing
 from gatewayd.mail.address import Address, AddressSyntaxError
 from gatewayd.store import mailboxes, tokens
@@ -21,7 +21,15 @@ from gatewayd.store.database import Database, Tx
 from gatewayd.store.mailboxes import MailboxRow
 from gatewayd.store.tokens import TokenRow
 from gatewayd.tokens.claims import Principal, Scope
-from gatewayd.tokens.verify import ALGORITHM, Verifier, expired, invalid, revoked, signing_key
+from gatewayd.tokens.verify import (
+    ALGORITHM,
+    Verified,
+    Verifier,
+    expired,
+    invalid,
+    revoked,
+    signing_key,
+)
 
 ANY_MAILBOX = "token"  # the user name of a client that does not know its mailbox
 FRESH_S = 1.0  # how long a look at the database is good for
@@ -81,6 +89,7 @@ class Tokens:
         self._clock = clock
         self._verifier = Verifier(ring, section=section, token_octets=token_octets, clock=clock)
         self._seen: dict[TokenId, tuple[float, Standing | None]] = {}
+        self._principals: dict[TokenId, tuple[Verified, Principal]] = {}
 
     def use(self, ring: KeyRing) -> None:
         """Take other keys, after a rotation."""
@@ -104,9 +113,16 @@ class Tokens:
         _refuse_revoked(standing)
         if user is not None and not _is_user(user, said.mailbox):
             raise invalid("the user name is another mailbox")
-        return Principal(
+        return self._principal(said, standing.mailbox.mailbox_id)
+
+    def _principal(self, said: Verified, mailbox_id: MailboxId) -> Principal:
+        """The same value for every request with the same token."""
+        known = self._principals.get(said.token_id)
+        if known is not None and known[0] is said and known[1].mailbox_id == mailbox_id:
+            return known[1]
+        principal = Principal(
             token_id=said.token_id,
-            mailbox_id=standing.mailbox.mailbox_id,
+            mailbox_id=mailbox_id,
             mailbox=said.mailbox,
             scopes=said.scopes,
             hourly=said.hourly,
@@ -115,6 +131,10 @@ class Tokens:
             sandbox=said.sandbox,
             expires_at=said.expires_at,
         )
+        if len(self._principals) > 10_000:
+            self._principals.clear()
+        self._principals[said.token_id] = (said, principal)
+        return principal
 
     async def check(self, principal: Principal) -> Standing:
         """Whether this principal may still do anything, at most a second behind.

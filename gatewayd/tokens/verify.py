@@ -60,6 +60,7 @@ class Verifier:
         self._section = section
         self._token_octets = token_octets
         self._clock = clock
+        self._leeway = dt.timedelta(seconds=section.leeway_s)
         self._keys: Mapping[str, Ed25519PublicKey] = {}
         self._good: OrderedDict[str, Verified] = OrderedDict()
         self.use(ring)
@@ -81,7 +82,7 @@ class Verifier:
             self._good[token] = found
             if len(self._good) > _CACHED:
                 self._good.popitem(last=False)
-        if found.expires_at + dt.timedelta(seconds=self._section.leeway_s) <= self._clock.now():
+        if found.expires_at + self._leeway <= self._clock.now():
             raise expired()
         return found
 
@@ -123,9 +124,8 @@ class Verifier:
 
     def _check_issued(self, claims: dict[str, Any]) -> None:
         """No token from the future; PyJWT would compare with the machine's clock, not ours."""
-        leeway = dt.timedelta(seconds=self._section.leeway_s)
         for claim in ("iat", "nbf"):
-            if claim in claims and _instant(claims[claim]) > self._clock.now() + leeway:
+            if claim in claims and _instant(claims[claim]) > self._clock.now() + self._leeway:
                 raise ValueError(claim)
 
 

@@ -158,7 +158,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer comes here, too. Nobody asked for it, and the application has the list already.
         if self._phase is _Phase.HEADER:
-            super().on_header(name, value)
+            key = name.lower()
+            if key == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((key, value))
 
     def on_headers_complete(self) -> None:
         """As uvicorn's, with `Exchange` in place of its cycle, and without what is never asked."""

@@ -55,6 +55,20 @@ async def test_token_that_was_issued_is_who_it_says(world: World) -> None:
     assert await world.tokens.list(BOB) == []
 
 
+async def test_a_token_is_read_once_and_each_has_its_own_principal(world: World) -> None:
+    """A request costs no more than a look whether it still holds."""
+    issued, other = await _issue(world), await _issue(world, BOB)
+
+    found = [await world.tokens.authenticate(issued.token, user=None) for _ in range(2)]
+    world.tokens.use(world.ring)
+    again = await world.tokens.authenticate(issued.token, user=None)
+
+    assert found[0] is found[1]
+    assert again == found[0]
+    assert again is not found[0]
+    assert str((await world.tokens.authenticate(other.token, user=None)).mailbox) == BOB
+
+
 async def test_limits_are_the_default_unless_asked_for(world: World) -> None:
     default, free = await _issue(world), await _issue(world, unlimited=True)
 

@@ -288,8 +288,8 @@ class SendMessage(Shape):
     @classmethod
     def _names_no_more_than_can_be_read(cls, document: object) -> object:
         if isinstance(document, dict):
-            lists = (document.get(field) for field in ("to", "cc", "bcc"))
-            if sum(len(each) for each in lists if isinstance(each, list)) > MOST_ENTRIES:
+            lists = [document.get("to"), document.get("cc"), document.get("bcc")]
+            if sum([len(each) for each in lists if isinstance(each, list)]) > MOST_ENTRIES:
                 detail = f"more than {MOST_ENTRIES} entries in to, cc and bcc"
                 raise _wrong(Code.TOO_MANY_RECIPIENTS, detail, at="to")
         return document
