@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
 
 from gatewayd.errors import Code, Fault, Refused
 from gatewayd.ids import QueueId
@@ -62,10 +61,13 @@ def envelope_of(submission: Submission, message: RawMessage) -> Envelope:
             or (address is not None and not address.is_ascii)
             or not all(recipient.forward_path.address.is_ascii for recipient in recipients)
         )
+    body = BodyType.EIGHT_BIT if message.has_8bit else given.body
+    if (recipients, smtputf8, body) == (given.recipients, given.smtputf8, given.body):
+        return given
     return Envelope(
         given.reverse_path,
         recipients,
-        BodyType.EIGHT_BIT if message.has_8bit else given.body,
+        body,
         smtputf8=smtputf8,
         envid=given.envid,
         ret=given.ret,
@@ -98,7 +100,9 @@ def stored(  # noqa: PLR0913 - what each field is made of
 ) -> RawMessage:
     """The stored copy."""
     principal, trace = submission.principal, submission.trace
-    header = message.header.without(_is_not_kept)
+    header = message.header
+    if options.may_stand_in(header) or b"bcc" in header.octets.lower():
+        header = header.without(_is_not_kept)
     by_name = header.by_name
     utf8 = envelope.smtputf8
     if b"from" not in by_name:
@@ -136,7 +140,9 @@ def _is_not_kept(key: bytes) -> bool:
     return key in _NOT_KEPT or options.is_option(key)
 
 
-def _once(recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
+def _once(recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
+    if len(recipients) == 1:
+        return recipients
     seen: dict[str, Recipient] = {}
     for recipient in recipients:
         seen.setdefault(recipient.forward_path.address.canonical, recipient)

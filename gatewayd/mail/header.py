@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -153,9 +154,14 @@ class HeaderSection:
         """A new field before all others; raises HeaderSyntaxError as `render_field` does."""
         rendered = render_field(name, value, smtputf8=smtputf8)
         section = HeaderSection(rendered + self.octets)
-        if self._fields is not None:  # known already, so not looked for again
-            fields = (Field(name.encode("ascii"), rendered), *self._fields)
-            object.__setattr__(section, "_fields", fields)
+        new = Field(name.encode("ascii"), rendered)
+        # What is known already is not looked for again.
+        if self._fields is not None:
+            object.__setattr__(section, "_fields", (new, *self._fields))
+        if self._index is not None:
+            index = {new.key: [new]} | self._index
+            index[new.key] = [new, *self._index.get(new.key, ())]
+            object.__setattr__(section, "_index", index)
         return section
 
     def append(self, name: str, value: str, *, smtputf8: bool = False) -> HeaderSection:
@@ -179,6 +185,7 @@ class HeaderSection:
         return HeaderSection(b"".join(kept))
 
 
+@functools.lru_cache(maxsize=1000)
 def _key(name: str) -> bytes:
     return name.lower().encode("ascii")
 
@@ -319,6 +326,11 @@ def format_date(at: dt.datetime) -> str:
     """A date-time in UTC, in English whatever the locale (RFC 5322 3.3)."""
     if at.tzinfo is None:
         raise ValueError("an instant is aware")
+    return _format_second(at.replace(microsecond=0))
+
+
+@functools.lru_cache(maxsize=10)  # many messages are accepted in one second
+def _format_second(at: dt.datetime) -> str:
     utc = at.astimezone(dt.UTC)
     day, month = _DAYS[utc.weekday()], _MONTHS[utc.month - 1]
     clock = f"{utc.hour:02}:{utc.minute:02}:{utc.second:02}"
@@ -365,6 +377,8 @@ def _as_words(name: str, value: str) -> str:
 
 def _fold(line: bytes, start: int) -> bytes:
     """Break before white space that a word follows, so that unfolding gives the value back."""
+    if not (b"  " in line or b"\t" in line or line.endswith(b" ")):
+        return _fold_at_spaces(line, start)
     out = [line[:start]]
     width = start
     end = start
@@ -379,3 +393,19 @@ def _fold(line: bytes, start: int) -> bytes:
         end = unit.end()
     out.append(line[end:])
     return b"".join(out)
+
+
+def _fold_at_spaces(line: bytes, start: int) -> bytes:
+    """The same where one space stands between words: a search for each line, not for each word."""
+    lines: list[bytes] = []
+    begin, earliest = 0, start + 1
+    while len(line) - begin > FOLD_AT:
+        end = line.rfind(b" ", earliest, begin + FOLD_AT + 1)
+        if end < 0:  # one word is longer than a line
+            end = line.find(b" ", max(earliest, begin + FOLD_AT + 1))
+        if end < 0:
+            break
+        lines.append(line[begin:end])
+        begin, earliest = end, end + 1
+    lines.append(line[begin:])
+    return b"\r\n".join(lines)

@@ -6,7 +6,7 @@ spool with the facts that were found while it was written. Octets are never re-s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gatewayd.mail.header import HeaderSection
 
@@ -33,10 +33,14 @@ Body = bytes | SpooledBody
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A message as octets: header section, a blank line that is not stored, body."""
+    """A message as octets: header section, a blank line that is not stored, body.
+
+    is_checked: the lines and the MIME tree of the body were judged while it came in.
+    """
 
     header: HeaderSection
     body: Body
+    is_checked: bool = field(default=False, kw_only=True, compare=False)
 
     @classmethod
     def parse(cls, octets: bytes) -> RawMessage:

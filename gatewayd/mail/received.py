@@ -18,6 +18,7 @@ an older suite stands in the comment instead.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import ipaddress
 import re
 
@@ -82,6 +83,7 @@ def hops(section: HeaderSection) -> int:
     return len(section.by_name.get(b"received", ()))
 
 
+@functools.lru_cache(maxsize=1000)  # a client sends many messages
 def _from(helo: str, peer: str) -> str:
     literal = _literal(peer)
     name = _NOT_HELO.sub("?", helo[:_MAX_HELO]) or literal or "unknown"

@@ -59,9 +59,16 @@ def limits(
     header: HeaderSection, body: bytes, *, nesting: int = MAX_NESTING, parts: int = MAX_PARTS
 ) -> MimeFault | None:
     """The first limit that the message breaks, or None."""
+    if not may_have_parts(header):
+        return None
     check = StructureCheck(header, nesting=nesting, parts=parts)
     check.feed(body)
     return check.finish()
+
+
+def may_have_parts(header: HeaderSection) -> bool:
+    """Whether there is a tree at all: without a Content-Type it is text (RFC 2045 5.2)."""
+    return b"content-type" in header.by_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def check_header_form(section: HeaderSection, limits: LimitsSection) -> None:
 def _check_body(message: RawMessage, limits: LimitsSection) -> None:
     """Bodies in the spool were checked while they came in; MIME limits need the octets at hand."""
     body = message.body
-    if not isinstance(body, bytes):
+    if message.is_checked or not isinstance(body, bytes):
         return
     check_ = LineCheck()
     check_.feed(body)

@@ -49,6 +49,12 @@ def is_option(key: bytes) -> bool:
     return key == _KEY or key.startswith(PREFIX)
 
 
+def may_stand_in(header: HeaderSection) -> bool:
+    """Whether a look at the octets cannot rule out options."""
+    octets = header.octets.lower()
+    return PREFIX in octets or _KEY in octets
+
+
 def read(header: HeaderSection, given: Options) -> Options:
     """The options of a header section, over those that came otherwise.
 

@@ -17,6 +17,7 @@ parameter is 555 5.5.4 (RFC 5321 4.1.1.11), a wrong value or one that comes twic
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,8 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\U0010ffff]
 _SIZE = re.compile(r"[0-9]{1,20}").fullmatch  # RFC 1870 3
 _HELLO_NAME = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}").fullmatch
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE).fullmatch
+
+_REMEMBERED = 1000  # commands of each kind, of at most some 1000 octets
 
 MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
 RCPT_PARAMETERS: Final = frozenset({"NOTIFY", "ORCPT"})
@@ -48,6 +51,7 @@ class MailCommand:
     envid: str | None = None
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)  # an agent says the same again and again
 def parse_mail(argument: str) -> MailCommand:
     """Read what follows `MAIL `.
 
@@ -79,6 +83,7 @@ def parse_mail(argument: str) -> MailCommand:
     )
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def parse_rcpt(argument: str, *, smtputf8: bool) -> Recipient:
     """Read what follows `RCPT `; smtputf8: whether MAIL had SMTPUTF8.
 

@@ -58,8 +58,10 @@ class Connection(SMTP):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._is_connected = False
-        self._inbox = bytearray()
-        self._scanned = 0  # octets of the inbox that hold no LF
+        # What came in one piece stays one: only what comes while octets wait is copied.
+        self._inbox: bytes | bytearray = b""
+        self._taken = 0  # octets of the inbox that somebody has
+        self._scanned = 0  # up to here there is no LF that was not taken
         self._outbox: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
@@ -83,7 +85,10 @@ class Connection(SMTP):
         self._use(transport)  # type: ignore[arg-type]  # a stream's is a Transport
 
     def data_received(self, data: bytes) -> None:
-        self._inbox += data
+        if self._inbox:
+            self._join(data)
+        else:
+            self._inbox = data
         if len(self._inbox) > READ_OCTETS and not (self._is_reading_paused or self._is_upgrading):
             self._is_reading_paused = True
             self._stream.pause_reading()
@@ -118,40 +123,30 @@ class Connection(SMTP):
 
     @property
     def pending_octets(self) -> int:
-        return len(self._inbox)
+        return len(self._inbox) - self._taken
 
     def begins_with(self, octets: bytes) -> bool:
         """Whether the next octets are these, in any case of their letters."""
-        return self._inbox[: len(octets)].upper() == octets
+        return self._inbox[self._taken : self._taken + len(octets)].upper() == octets
 
     def next_line(self) -> bytes | None:
         """Take the next line with its LF, if all of it has come."""
-        end = self._inbox.find(b"\n", self._scanned)
+        inbox = self._inbox
+        end = inbox.find(b"\n", self._scanned)
         if end < 0:
-            self._scanned = len(self._inbox)
+            self._scanned = len(inbox)
             return None
-        return self.take(end + 1)
+        return self._take_to(end + 1)
 
     def take(self, limit: int) -> bytes:
         """Take what has come, at most `limit` octets; empty if there is nothing."""
-        inbox = self._inbox
-        if len(inbox) <= limit:
-            octets = bytes(inbox)
-            inbox.clear()
-        else:
-            octets = bytes(inbox[:limit])
-            del inbox[:limit]
-        self._scanned = 0
-        if self._is_reading_paused and len(inbox) < READ_OCTETS and not self.has_ended:
-            self._is_reading_paused = False
-            self._stream.resume_reading()
-        return octets
+        return self._take_to(min(self._taken + limit, len(self._inbox)))
 
     def put_back(self, octets: bytes) -> None:
         """Return octets that belong to what comes next."""
         if octets:
-            self._inbox[:0] = octets
-            self._scanned = 0
+            self._inbox = octets + self._inbox[self._taken :]
+            self._taken = self._scanned = 0
 
     async def more(self, deadline: float, *, idle: bool = False) -> None:
         """Send what is to be sent, then wait for something new. It may return for nothing.
@@ -221,7 +216,7 @@ class Connection(SMTP):
         deadline = self.loop.time() + LINGER_S
         try:
             while not self.is_lost:
-                self._inbox.clear()
+                self._forget_input()
                 await self._wait(deadline)
         except TimedOut:
             self.abort()
@@ -237,8 +232,7 @@ class Connection(SMTP):
             ConnectionLost: the handshake failed, or took too long.
         """
         self.flush()
-        self._inbox.clear()
-        self._scanned = 0
+        self._forget_input()
         self._is_upgrading = True
         plain = self._stream
         if self.is_lost:
@@ -271,6 +265,34 @@ class Connection(SMTP):
         if session is not None:
             cipher = session.cipher()
             self.tls = f"{session.version()} {cipher[0] if cipher else ''}".rstrip()
+
+    def _join(self, data: bytes) -> None:
+        """Put octets behind those that wait."""
+        inbox = self._inbox
+        if isinstance(inbox, bytes):
+            inbox = self._inbox = bytearray(inbox)
+        if self._taken:
+            del inbox[: self._taken]
+            self._scanned -= self._taken
+            self._taken = 0
+        inbox += data
+
+    def _take_to(self, end: int) -> bytes:
+        """Take what comes before `end`; read again if that made room."""
+        inbox = self._inbox
+        octets = bytes(inbox[self._taken : end])
+        if end == len(inbox):
+            self._forget_input()
+        else:
+            self._taken = self._scanned = end
+        if self._is_reading_paused and len(inbox) - end < READ_OCTETS and not self.has_ended:
+            self._is_reading_paused = False
+            self._stream.resume_reading()
+        return octets
+
+    def _forget_input(self) -> None:
+        self._inbox = b""
+        self._taken = self._scanned = 0
 
     def _give_up(self, plain: asyncio.Transport) -> None:
         # asyncio does not call connection_lost for a connection lost in a handshake.

@@ -20,7 +20,7 @@ from gatewayd.errors import Code, Refused, StoreFull
 from gatewayd.mail.header import HeaderSection
 from gatewayd.mail.lines import LineCheck, LineFault
 from gatewayd.mail.message import Body, RawMessage
-from gatewayd.mail.structure import StructureCheck
+from gatewayd.mail.structure import StructureCheck, may_have_parts
 
 _BLANK_LINE = b"\r\n\r\n"
 _LINE_TEXTS: Final = {
@@ -100,7 +100,7 @@ class MessageReader:
         self._open_body = open_body
         self._check = LineCheck()
         self._head = bytearray()
-        self._header: bytes | None = None
+        self._header: HeaderSection | None = None
         self._structure: StructureCheck | None = None
         self._writer: BodyWriter | None = None
         self._held = 0
@@ -137,7 +137,7 @@ class MessageReader:
             self._drop(self._fault)
             raise self._fault
         body = await self._writer.finish() if self._writer is not None else b""
-        return RawMessage(HeaderSection(self._header or b""), body)
+        return RawMessage(self._header or HeaderSection(b""), body, is_checked=True)
 
     def close(self) -> None:
         """Give back what is held; after `finish` the message lives on elsewhere."""
@@ -165,15 +165,17 @@ class MessageReader:
     def _take_body(self, octets: bytes) -> None:
         if self._writer is None:
             self._writer = self._open_body()
-            self._structure = StructureCheck(
-                HeaderSection(self._header or b""),
-                nesting=self._limits.mime_depth,
-                parts=self._limits.mime_parts,
-            )
+            self._structure = self._structure_check()
         self._writer.write(octets)
         if self._structure is not None:
             self._structure.feed(octets)
             self._look_at_structure(ended=False)
+
+    def _structure_check(self) -> StructureCheck | None:
+        header, limits = self._header, self._limits
+        if header is None or not may_have_parts(header):
+            return None
+        return StructureCheck(header, nesting=limits.mime_depth, parts=limits.mime_parts)
 
     def _look_at_structure(self, *, ended: bool) -> None:
         """MIME limits, while the octets are at hand: a large body is in a file afterwards."""
@@ -210,7 +212,7 @@ class MessageReader:
         return bytes(head[at + 4 :])
 
     def _end_header(self, header: bytes) -> None:
-        self._header = header
+        self._header = HeaderSection(header)
         self._head = bytearray()
 
     def _end_without_body(self) -> None:
@@ -234,7 +236,7 @@ class MessageReader:
             self._drop(Refused(Code.LINE_ENDINGS_INVALID, _LINE_TEXTS[found]))
 
     def _account(self) -> None:
-        held = len(self._head) + len(self._header or b"")
+        held = len(self._head) + (len(self._header.octets) if self._header is not None else 0)
         if self._writer is not None:
             held += self._writer.held_octets
         if held == self._held:

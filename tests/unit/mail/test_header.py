@@ -106,6 +106,17 @@ def test_prepend_and_append_stand_at_the_ends() -> None:
     assert SECTION.append("A", "b").octets == OCTETS + b"A: b\r\n"
 
 
+def test_prepend_keeps_what_is_known_of_the_other_fields() -> None:
+    """Fields and names are those that are found when its octets are read."""
+    for name in ("A", "from", "Received"):
+        assert SECTION.by_name
+        prepended = SECTION.prepend(name, "b")
+        read = HeaderSection(prepended.octets)
+
+        assert prepended.fields == read.fields
+        assert list(prepended.by_name.items()) == list(read.by_name.items())
+
+
 def test_replace_stays_in_place_and_leaves_one() -> None:
     """The first gives its place, the others go; a new one is put last."""
     replaced = SECTION.replace("Received", "x")
@@ -219,6 +230,22 @@ def test_lines_are_folded_at_78(words: list[str]) -> None:
     lines = render_field("References", " ".join(words)).split(b"\r\n")
 
     assert all(len(line) <= 78 for line in lines)
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=120), min_size=1, max_size=30))
+def test_line_is_folded_before_the_first_word_that_has_no_room(words: list[str]) -> None:
+    """Each line takes as many words as go on it, whichever way they are looked for."""
+    lines = [f"References: {words[0]}"]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) > 78:
+            lines.append("")
+        lines[-1] += f" {word}"
+
+    assert render_field("References", " ".join(words)) == "\r\n".join([*lines, ""]).encode()
+    # A tab leads to the way that looks at each word.
+    lines[-1] += "\tz" if len(lines[-1]) < 77 else "\r\n\tz"
+    folded = "\r\n".join([*lines, ""]).encode()
+    assert render_field("References", " ".join(words) + "\tz") == folded
 
 
 @pytest.mark.parametrize("character", "\r\n\x00\x0b\x0c\x1c\x1d\x1e\x7f\x85\u2028\u2029\ud800")

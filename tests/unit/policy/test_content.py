@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatewayd.config.limits import LimitsSection
@@ -126,6 +128,18 @@ PARTS = b"Content-Type: multipart/mixed; boundary=b\r\n"
 )
 def test_message_within_the_limits(octets: bytes, code: Code | None) -> None:
     assert _code(content.check, RawMessage.parse(octets), SMALL) is code
+
+
+def test_body_that_was_checked_while_it_came_is_not_gone_over_again() -> None:
+    """Size, subject and hops are looked at in any case."""
+    message = RawMessage.parse(HEAD + b"\r\na\rb\r\n")
+    checked = replace(message, is_checked=True)
+
+    assert checked == message
+    assert _code(content.check, checked, SMALL) is None
+    assert _code(content.check, replace(checked, body=b"x" * 10_000), SMALL) is (
+        Code.MESSAGE_TOO_LARGE
+    )
 
 
 def test_line_of_998_octets_is_the_longest() -> None:

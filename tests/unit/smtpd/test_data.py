@@ -50,6 +50,7 @@ async def test_message_is_split_at_the_first_blank_line() -> None:
 
     assert message.header.octets == b"A: 1\r\n"
     assert message.body == b"body\r\n\r\nmore\r\n"
+    assert message.is_checked
 
 
 @given(st.data())
