@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import mail, plot, queued, redirects, rows, sending, table
+from tests.bench.client import ceiling, compiled
 from tests.bench.rows import Figures, Finding
-from tests.bench.versus import build, ceiling
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGE: Final = DOCS / "performance.md"
@@ -31,7 +31,7 @@ def findings(
     directory: Path, wanted: Sequence[str], rounds: int, *, longest: int
 ) -> Iterator[Finding]:
     """Each row as soon as it is measured."""
-    client = build(directory)
+    client = compiled(directory)
     _say(f"the SMTP client alone, against smtp-sink: {ceiling(client):,.0f}/s")
     yield from mail.measure(client, wanted, rounds)
     yield from sending.measure(directory, wanted, rounds)

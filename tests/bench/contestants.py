@@ -29,7 +29,7 @@ from typing import Final, Protocol
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.bench.versus import OPENSSL, Served
+from tests.bench.client import OPENSSL, Served
 from tests.peers.certificates import make_certificates
 from tests.peers.gateway import Gateway
 from tests.peers.overlay import PACKAGES, Overlay

@@ -35,7 +35,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from tests.bench.versus import resident_mib
+from tests.bench.processes import resident_mib
 from tests.peers.gateway import Gateway
 from tests.peers.waiting import eventually
 

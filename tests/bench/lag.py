@@ -32,7 +32,7 @@ from typing import Final
 
 from gatewayd.daemon import build
 from gatewayd.ids import RecipientId
-from tests.bench.versus import Sink
+from tests.bench.sink import Sink
 from tests.peers.gateway import Gateway
 from tests.peers.waiting import eventually
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import rows
+from tests.bench.client import KB100, KIB4, WITHIN_S, Work, offer
 from tests.bench.contestants import (
     Contestant,
     EximRelay,
@@ -17,8 +18,9 @@ from tests.bench.contestants import (
     OpenSmtpdRelay,
     PostfixRelay,
 )
+from tests.bench.processes import resident_mib
 from tests.bench.rows import Finding, Measured
-from tests.bench.versus import KB100, KIB4, WITHIN_S, Sink, Work, offer, resident_mib
+from tests.bench.sink import Sink
 from tests.peers.waiting import eventually
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.bench import rows
+from tests.bench.client import CONNECTIONS
+from tests.bench.processes import processor_s
 from tests.bench.rows import Finding, Measured, Row
 from tests.bench.sending import bare
 from tests.bench.tracking import load, run_canned, run_gateway
-from tests.bench.versus import CONNECTIONS, processor_s
 
 CLICKS: Final = 5_000
 AGAIN: Final = 4

@@ -39,8 +39,9 @@ from gatewayd.clock import SystemClock
 from gatewayd.daemon import build
 from gatewayd.ids import MailboxId
 from gatewayd.mailboxes.accounts import Change
-from tests.bench import versus
-from tests.bench.versus import KIB4, Served, Sink, Work, offer, resident_mib
+from tests.bench.client import KIB4, Served, Work, compiled, offer
+from tests.bench.processes import resident_mib
+from tests.bench.sink import Sink
 from tests.peers.gateway import GATEWAYD, Gateway
 from tests.peers.programs import run
 from tests.peers.waiting import eventually
@@ -421,7 +422,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        client = versus.build(Path(directory))
+        client = compiled(Path(directory))
         empty, full = sides = [prepared(Path(directory) / name) for name in ("empty", "filled")]
         pattern = make_pattern(full.gateway)
         put_off(full.gateway)

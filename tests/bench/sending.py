@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench import rows
+from tests.bench.client import CONNECTIONS, WITHIN_S
 from tests.bench.contestants import gateway
 from tests.bench.individual import RECIPIENTS, SMALL
+from tests.bench.processes import processor_s
 from tests.bench.rows import Finding, Measured, Row
+from tests.bench.sink import Sink
 from tests.bench.tracking import run_canned
-from tests.bench.versus import CONNECTIONS, WITHIN_S, Sink, processor_s
 from tests.peers.gateway import Gateway
 from tests.peers.programs import run
 from tests.peers.waiting import eventually, free_ports, is_listening

@@ -36,7 +36,7 @@ from gatewayd.store.database import Tx
 from gatewayd.store.messages import MessageFilter
 from gatewayd.store.sqlite import SqliteDialect
 from tests.bench import idle, scale
-from tests.bench.versus import resident_mib
+from tests.bench.processes import resident_mib
 from tests.fakes.smtp_sink import SmtpSink
 from tests.peers.gateway import Gateway
 from tests.peers.waiting import eventually
