@@ -125,6 +125,7 @@ class _Entity:
     fields: bytes
     body: bytes
     encoding: str
+    is_multipart: bool = False
 
 
 def compose(fields: Fields, message_id: str, date: dt.datetime) -> RawMessage:
@@ -152,7 +153,9 @@ def compose(fields: Fields, message_id: str, date: dt.datetime) -> RawMessage:
     ]
     entity = _content(fields, message_id)
     header.append(entity.fields)
-    return RawMessage(HeaderSection(b"".join(header)), entity.body)
+    section = HeaderSection(b"".join(header))
+    # Lines of ours, and no tree. A tree has limits that are not known here.
+    return RawMessage(section, entity.body, is_checked=not entity.is_multipart)
 
 
 def _mailboxes(name: str, mailboxes: Sequence[Mailbox], pointer: str) -> bytes:
@@ -291,7 +294,7 @@ def _multipart(subtype: str, boundary: str, entities: Sequence[_Entity]) -> _Ent
     for entity in entities:
         pieces += (delimiter, b"\r\n", entity.fields, b"\r\n", entity.body, b"\r\n")
     pieces += (delimiter, b"--\r\n")
-    return _Entity(fields, b"".join(pieces), encoding)
+    return _Entity(fields, b"".join(pieces), encoding, is_multipart=True)
 
 
 def _attachment(attachment: Attachment, pointer: str) -> _Entity:

@@ -35,7 +35,7 @@ Body = bytes | SpooledBody
 class RawMessage:
     """A message as octets: header section, a blank line that is not stored, body.
 
-    is_checked: the lines and the MIME tree of the body were judged while it came in.
+    is_checked: the lines and the MIME tree of the body were judged while it came in, or are ours.
     """
 
     header: HeaderSection

@@ -61,10 +61,10 @@ def read(header: HeaderSection, given: Options) -> Options:
     Raises:
         Refused: idempotency_key_invalid, option_invalid.
     """
-    by_name = header.by_name
-    if not any(map(is_option, by_name)):
+    if not may_stand_in(header):
         check(given.tags, given.metadata)
         return given
+    by_name = header.by_name
     unknown = [k for k in by_name if k.startswith(PREFIX) and k not in _FIELDS]
     if unknown:
         raise _invalid(f"{unknown[0].decode('ascii', 'replace')} is no option that exists")

@@ -103,6 +103,21 @@ def test_same_arguments_give_the_same_octets() -> None:
     assert compose(fields, ID, AT) == compose(fields, ID, AT)
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_checked"),
+    [
+        (PLAIN, True),
+        (replace(PLAIN, text=None, html="<p>x"), True),
+        (replace(PLAIN, text=None), True),
+        (replace(PLAIN, html="<p>x"), False),
+        (replace(PLAIN, attachments=(PNG,)), False),
+    ],
+)
+def test_only_a_body_without_parts_need_not_be_judged(fields: Fields, *, is_checked: bool) -> None:
+    """How many parts there may be, and how deep, is for the operator to say."""
+    assert compose(fields, ID, AT).is_checked == is_checked
+
+
 @given(_TEXTS, st.none() | _TEXTS)
 def test_bodies_go_through(text: str, html: str | None) -> None:
     """Text and HTML of any characters are read back, but for the kind of line ends."""

@@ -46,6 +46,18 @@ def test_text_goes_through(text: str) -> None:
 
 
 @given(_TEXTS)
+def test_what_no_way_can_hurt_stays_as_it_is(text: str) -> None:
+    """The first row of the table."""
+    octets = _canonical(text)
+    is_plain = re.fullmatch(rb"[\t\r\n -~]*", octets) is not None and not any(
+        len(line) > 76 or line.endswith((b" ", b"\t")) or line.startswith(b"From ")
+        for line in octets.split(b"\r\n")
+    )
+
+    assert is_plain == (encode_text(text)[0] == "7bit")
+
+
+@given(_TEXTS)
 def test_no_line_is_hurt_on_the_way(text: str) -> None:
     """Lines fit 76, end with CRLF and no space, and do not start with `From ` (RFC 2045 6.7)."""
     _, encoded = encode_text(text)
