@@ -16,10 +16,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gatewayd.config.problems import shown
+from gatewayd.config.storage import DAY_S
 from gatewayd.config.tree import Config
 from gatewayd.errors import ConfigProblem
 
-DAY_S: Final = 86_400
 LEAVING_S: Final = 30 * DAY_S  # after the mail was sent: 15 U.S.C. 7704(a)(3)(A)(ii)
 
 

@@ -32,12 +32,12 @@ from urllib.parse import urlsplit
 from gatewayd.config.delivery import TlsMode
 from gatewayd.config.listeners import ListenerTls
 from gatewayd.config.problems import MISSING, shown
+from gatewayd.config.storage import DAY_S
 from gatewayd.config.tree import Config
 from gatewayd.config.types import Bind, is_loopback
 from gatewayd.errors import ConfigProblem
 
 SOCKET_PATH_OCTETS = 107  # sun_path of unix(7) is 108 with its final NUL
-DAY_S = 86_400
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, Strict
 from gatewayd.config.types import Count, File, Octets, Seconds, Section
 
 SQLITE = "sqlite"
+DAY_S: Final = 86_400
 
 
 def _url(value: str) -> str:
@@ -26,7 +27,7 @@ def _url(value: str) -> str:
     return value
 
 
-AtLeastADay = Annotated[float, Strict(), Ge(86_400), Le(1e9)]
+AtLeastADay = Annotated[float, Strict(), Ge(DAY_S), Le(1e9)]
 DatabaseUrl = Annotated[str, Strict(), AfterValidator(_url)]
 
 
@@ -76,5 +77,5 @@ class RetentionSection(Section):
         description="Messages whose every recipient is settled, from acceptance.",
     )
     idempotency_s: AtLeastADay = Field(
-        default=86_400, description="Answers to idempotency keys; at least a day."
+        default=DAY_S, description="Answers to idempotency keys; at least a day."
     )
