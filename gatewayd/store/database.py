@@ -127,7 +127,7 @@ class Database:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self.submit(_Single(work, future, loop))
-        return await asyncio.shield(future)
+        return await future  # cancelled, it is done, and nobody is told
 
     async def read(self, work: Callable[[Tx], R]) -> R:
         """Run `work` on a reader, over one consistent snapshot.

@@ -61,14 +61,15 @@ class SetWriter(Generic[T, R]):
             ask, self._is_asked = not self._is_asked, True
         if ask:
             self._ask(loop)
-        return await asyncio.shield(future)
+        return await future  # cancelled, it is done, and nobody is told
 
     def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             self._database.submit(_Set(self, loop))
         except StoreError as error:
             for _, future in self.take(limit=None):
-                future.set_exception(error)
+                if not future.done():
+                    future.set_exception(error)
 
     def take(self, *, limit: int | None) -> list[tuple[T, asyncio.Future[R]]]:
         with self._lock:

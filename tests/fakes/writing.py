@@ -63,14 +63,15 @@ async def together(database: Database, *waiting: Coroutine[Any, Any, R]) -> list
     async with asyncio.TaskGroup() as tasks:
         held = tasks.create_task(database.write(gate.work))
         await gate.entered()
-        started = [tasks.create_task(_caught(one)) for one in waiting]
+        started = [tasks.create_task(caught(one)) for one in waiting]
         await asyncio.sleep(0)  # each one runs to its first wait
         gate.open()
     assert held.result() is None
     return [task.result() for task in started]
 
 
-async def _caught(waiting: Coroutine[Any, Any, R]) -> R | BaseException:
+async def caught(waiting: Coroutine[Any, Any, R]) -> R | BaseException:
+    """Its result, or what it raised."""
     try:
         return await waiting
     except Exception as error:  # noqa: BLE001 - the test looks at it

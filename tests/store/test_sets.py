@@ -11,7 +11,8 @@ from gatewayd.errors import Code, GatewayError, Refused, StoreConflict, StoreUna
 from gatewayd.store.database import Database, Tx
 from gatewayd.store.sets import SET_LIMIT, SetWriter
 from tests.fakes.stores import Store
-from tests.fakes.writing import Gate, mark, marks, take_key, together
+from tests.fakes.writing import GATE_S, Gate, caught, mark, marks, take_key, together
+from tests.peers.waiting import eventually
 
 
 class Sets:
@@ -134,6 +135,28 @@ async def test_a_member_that_is_cancelled_is_kept(database: Database) -> None:
     assert await sets.writer.put("after") == "AFTER"
     assert await database.read(marks) == ["kept", "after"]
     assert sum(sets.committed) == 2
+
+
+async def test_who_waits_beyond_a_set_is_told_of_the_close(store: Store) -> None:
+    """All of them: one that is cancelled among them keeps it from nobody."""
+    database = store.open()
+    sets, gate = Sets(database), Gate()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(database.write(gate.work))
+        await gate.entered()
+        waiting = [
+            tasks.create_task(caught(sets.writer.put(f"i{n}"))) for n in range(SET_LIMIT + 3)
+        ]
+        await asyncio.sleep(0)
+        waiting[SET_LIMIT].cancel()
+        closing = tasks.create_task(asyncio.to_thread(database.close))
+        await asyncio.to_thread(eventually, lambda: database._closing, within_s=GATE_S)
+        gate.open()
+    await closing
+
+    told = [one.result() for one in waiting if not one.cancelled()]
+    assert told[:SET_LIMIT] == [f"I{n}" for n in range(SET_LIMIT)]
+    assert [type(one) for one in told[SET_LIMIT:]] == [StoreUnavailable] * 2
 
 
 async def test_put_after_close_is_refused(store: Store) -> None:
