@@ -108,7 +108,7 @@ async def test_an_on_commit_that_fails_leaves_no_neighbour_waiting(database: Dat
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: told.append(type(context["exception"]).__name__))
 
-    def fail(_: int) -> None:
+    def fail(_: object) -> None:
         raise ZeroDivisionError
 
     broken: SetWriter[str, str] = SetWriter(database, lambda _, items: items, on_commit=fail)
