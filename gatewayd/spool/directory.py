@@ -22,8 +22,8 @@ same moment go into the same directory, and who comes while an fsync runs shares
 between directories is one step on a file system with a journal, and the spool must be on one.)
 
 Each call to the system gives up the interpreter, and on a busy one it is two switches of threads
-to get it back. So a body that was taken in a moment ago is remembered, within `recent_octets`: to
-read its file back would be seven calls, and its octets were never away.
+to get it back. So a body that was taken in a moment ago stays in memory for who asks first, within
+`recent_octets`: to read its file back would be seven calls, and its octets were never away.
 
 All 256 directories are made, and fsynced, when the spool is opened: otherwise a file could be
 durable in a directory that is not.
@@ -122,7 +122,7 @@ class Spool:
         if isinstance(body, bytes):
             yield from (body[start : start + size] for start in range(0, len(body), size))
             return
-        recent = self._recent.find(body.key)
+        recent = self._recent.take(body.key)
         if recent is not None:
             yield recent
             return
@@ -140,7 +140,7 @@ class Spool:
             raise SpoolDamaged(f"spool file {body.key} is not {body.size_octets} octets long")
 
     def delete(self, key: str) -> None:
-        self._recent.forget(key)
+        self._recent.take(key)
         with _disk_errors("delete a spool file"):
             _path(self._directory, key).unlink(missing_ok=True)
 

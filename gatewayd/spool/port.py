@@ -82,8 +82,8 @@ class SpoolPort(Protocol):
     def blocks(self, body: Body, size: int = BLOCK_OCTETS) -> Iterator[bytes]:
         """The body in blocks of `size` octets, the last one shorter.
 
-        One that was taken in a moment ago may still be in memory, and is then one block: it need
-        not be compared with what was accepted, as what comes from a disk must be.
+        One that was taken in a moment ago may still be in memory, for who asks first, and is then
+        one block: it need not be compared with what was accepted, as what comes from a disk must.
 
         Raises:
             SpoolDamaged: missing, or not as long as it was; the transaction must end without a dot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gatewayd.errors import SpoolDamaged
 from gatewayd.mail.message import SpooledBody
 from gatewayd.spool.directory import Spool
 from gatewayd.spool.port import HELD_FACTOR, MEMORY_OCTETS
+from gatewayd.spool.recent import RECENT_S, Recent
 
 OCTETS = b"0123456789" * 10_000
 
@@ -37,26 +39,42 @@ def without_file(directory: Path, body: SpooledBody) -> SpooledBody:
 
 
 async def test_blocks_of_a_recent_body_are_not_read_again(spool: Spool, directory: Path) -> None:
-    """It comes as one block, the very octets that were hashed."""
+    """It comes as one block, the very octets that were hashed, and once."""
     body = without_file(directory, await kept(spool))
 
     assert list(spool.blocks(body)) == [OCTETS]
+    with pytest.raises(SpoolDamaged):
+        list(spool.blocks(body))
 
 
-async def test_blocks_when_others_came_later_are_those_of_the_file(
-    spool: Spool, directory: Path
-) -> None:
-    """The first one is forgotten first, and only as many as are too many."""
+async def test_body_that_has_no_room_is_read_from_its_file(spool: Spool, directory: Path) -> None:
+    """Those that came before are sent before, so they stay; who is sent makes room."""
     first, second, third = [await kept(spool) for _ in range(3)]
+    without_file(directory, first)
     without_file(directory, second)
-    without_file(directory, third)
 
     assert b"".join(spool.blocks(first)) == OCTETS
+    fourth = without_file(directory, await kept(spool))
     assert b"".join(spool.blocks(second)) == OCTETS
-    assert b"".join(spool.blocks(third)) == OCTETS
-    without_file(directory, first)
+    assert b"".join(spool.blocks(fourth)) == OCTETS
+    without_file(directory, third)
     with pytest.raises(SpoolDamaged):
-        list(spool.blocks(first))
+        list(spool.blocks(third))
+
+
+def test_body_that_nobody_asked_for_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not sent soon is sent later than what comes now."""
+    recent, now = Recent(10), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    recent.add("old", b"12345")
+    now += RECENT_S / 2
+    recent.add("young", b"12345")
+    now += RECENT_S / 2
+    recent.add("new", b"1234")
+
+    assert recent.take("old") is None
+    assert recent.take("young") == b"12345"
+    assert recent.take("new") == b"1234"
 
 
 async def test_blocks_of_a_body_that_was_never_whole_in_memory_are_those_of_the_file(
