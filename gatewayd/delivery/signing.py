@@ -58,12 +58,24 @@ class Rendered:
     def needs_smtputf8(self) -> bool:
         return not self.content.header.octets.isascii()
 
+    def at_once(self) -> bytes | None:
+        """All octets, if they are few and no file, so that they are one write."""
+        body = self.content.body
+        if isinstance(body, SpooledBody) or self.size_octets > _TOGETHER_OCTETS:
+            return None
+        pieces = (body,) if isinstance(body, bytes) else body
+        return b"".join((self.signatures, self.content.header.octets, _CRLF, *pieces))
+
     async def blocks(self) -> AsyncGenerator[bytes]:
         """The octets, in one block if they are few.
 
         Raises:
             SpoolDamaged: the body is not what was accepted.
         """
+        octets = self.at_once()
+        if octets is not None:
+            yield octets
+            return
         body = self.content.body
         header = b"".join((self.signatures, self.content.header.octets, _CRLF))
         if not isinstance(body, SpooledBody):
@@ -158,10 +170,6 @@ def _domain(mailbox: str) -> str:
 
 
 def _in_blocks(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    """The octets of all pieces: together if they are few, so that they are one write."""
-    if sum(map(len, pieces)) <= _TOGETHER_OCTETS:
-        yield b"".join(pieces)
-        return
     for piece in pieces:
         for start in range(0, len(piece), BLOCK_OCTETS):
             yield piece[start : start + BLOCK_OCTETS]

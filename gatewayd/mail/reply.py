@@ -10,9 +10,10 @@ octets a line, ASCII unless the client asked for SMTPUTF8.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gatewayd.mail.status import EnhancedStatus
 
@@ -41,6 +42,7 @@ class Reply:
     code: int
     status: EnhancedStatus | None
     text: str
+    _line: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def is_positive(self) -> bool:
@@ -58,8 +60,12 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        status = f"{self.status} " if self.status is not None else ""
-        return f"{self.code} {status}{self.text}".rstrip()
+        line = self._line
+        if line is None:
+            status = f"{self.status} " if self.status is not None else ""
+            line = f"{self.code} {status}{self.text}".rstrip()
+            object.__setattr__(self, "_line", line)  # a peer says the same again and again
+        return line
 
     @classmethod
     def parse(cls, lines: Sequence[bytes]) -> Reply:
@@ -115,13 +121,18 @@ def _split_status(code: int, text: str) -> tuple[EnhancedStatus | None, str]:
     match = _STATUS(text)
     if match is None or int(match[1]) != code // 100:
         return None, text
-    return EnhancedStatus(int(match[1]), int(match[2]), int(match[3])), text[match.end() :]
+    return _status(match[1], match[2], match[3]), text[match.end() :]
+
+
+@functools.lru_cache(maxsize=256)
+def _status(klass: str, subject: str, detail: str) -> EnhancedStatus:
+    return EnhancedStatus(int(klass), int(subject), int(detail))
 
 
 def _visible(text: str) -> str:
     """At most TEXT_CHARACTERS of `text`, with whatever could forge a line or hide text escaped."""
-    text = _UNSAFE.sub(_escape, text[:TEXT_CHARACTERS])
-    return text[:TEXT_CHARACTERS]
+    text = text[:TEXT_CHARACTERS]
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)[:TEXT_CHARACTERS]
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -20,7 +20,8 @@ from gatewayd.mail.reply import Reply, ReplySyntaxError
 
 REPLY_OCTETS: Final = 32 * 1024  # one reply with all its lines; EHLO, the longest, has some 500
 WRITE_OCTETS: Final = 64 * 1024  # of ours that wait for the peer before a writer must wait
-_CACHED_LINE: Final = 128  # longer lines are rarely said twice
+_KNOWN_OCTETS: Final = 128  # of what a peer says at once; more is rarely said twice
+_EARLY_S: Final = 0.001  # by which a loop may run a timer too early
 _QUIT_S: Final = 2.0  # for the peer to close after QUIT, before we do
 
 
@@ -47,6 +48,9 @@ class Channel(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._expected = 0  # replies asked for and not handed out
         self._waiter: asyncio.Future[None] | None = None
+        self._until = 0.0  # when whoever waits has waited long enough, and what is said then
+        self._reason = ""
+        self._timer: asyncio.TimerHandle | None = None
         self._is_paused = False
         self._broken: str | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -64,6 +68,16 @@ class Channel(asyncio.Protocol):
             and not self._lines
             and not self._transport.is_closing()
         )
+
+    @property
+    def is_free(self) -> bool:
+        """Whether `flush` has nothing to wait for."""
+        return self._broken is None and not self._is_paused
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether `empty` has nothing to wait for."""
+        return self.is_free and not self._transport.get_write_buffer_size()
 
     def expect(self, replies: int) -> None:
         """Say that the peer owes so many more replies than it was asked for by `write`."""
@@ -146,6 +160,12 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._broken is not None:
             return
+        if len(data) <= _KNOWN_OCTETS and not self._unread and not self._lines:
+            known = _known(data)
+            if known and len(self._replies) + len(known) <= self._expected:
+                self._replies.extend(known)
+                self._wake()
+                return
         self._unread += data
         start = 0
         while (end := self._unread.find(b"\n", start)) >= 0:
@@ -180,7 +200,7 @@ class Channel(asyncio.Protocol):
             return
         lines, self._lines, self._lines_octets = [*self._lines, line], [], 0
         try:
-            reply = _parse(line) if len(lines) == 1 else Reply.parse(lines)
+            reply = Reply.parse(lines)
         except ReplySyntaxError as fault:
             self._violated(str(fault))
             return
@@ -200,6 +220,9 @@ class Channel(asyncio.Protocol):
     def _break(self, reason: str) -> None:
         if self._broken is None:
             self._broken = reason
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._wake()
 
     def _wake(self) -> None:
@@ -207,29 +230,45 @@ class Channel(asyncio.Protocol):
             self._waiter.set_result(None)
 
     async def _wait(self, timeout_s: float, reason: str) -> None:
-        """Sleep until something happens; a bare timer costs a third of `asyncio.timeout`."""
+        """Sleep until something happens, or it has been long enough.
+
+        The timer of an earlier wait is left to run: when it fires, it is set for what is left of
+        the one that is going on. So there is one timer in minutes, not one for each reply.
+        """
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(max(0.0, timeout_s), _expire, waiter, reason)
+        self._until, self._reason = self._loop.time() + max(0.0, timeout_s), reason
+        if self._timer is not None and self._timer.when() > self._until:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._until, self._expire)
         try:
             await waiter
-        except Broken:
-            self._break(reason)
-            raise
         finally:
-            timer.cancel()
             self._waiter = None
 
-
-def _expire(waiter: asyncio.Future[None], reason: str) -> None:
-    if not waiter.done():
-        waiter.set_exception(Broken(reason))
-
-
-def _parse(line: bytes) -> Reply:
-    return _parse_known(line) if len(line) <= _CACHED_LINE else Reply.parse([line])
+    def _expire(self) -> None:
+        self._timer = None
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._until - self._loop.time() > _EARLY_S:
+            self._timer = self._loop.call_at(self._until, self._expire)
+            return
+        waiter.set_exception(Broken(self._reason))
+        self._break(self._reason)
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_known(line: bytes) -> Reply:
-    """Read a short reply once: a next hop says the same to each MAIL and RCPT."""
-    return Reply.parse([line])
+def _known(octets: bytes) -> tuple[Reply, ...]:
+    """Read short replies of a line each once: a next hop says the same to each MAIL, RCPT and DATA.
+
+    None of them where that is not what they are.
+    """
+    *lines, rest = octets.split(b"\n")
+    if rest or any(line[3:4] == b"-" for line in lines):
+        return ()
+    try:
+        return tuple([Reply.parse([line]) for line in lines])
+    except ReplySyntaxError:
+        return ()

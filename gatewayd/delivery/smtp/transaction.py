@@ -29,6 +29,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from gatewayd import failpoints
 from gatewayd.config.delivery import DeliverySection
@@ -55,6 +56,14 @@ class Limits:
     attempt_until: float
 
 
+class Message(Content, Protocol):
+    """What is sent."""
+
+    def at_once(self) -> bytes | None:
+        """All octets, if they are few and at hand; else they come in blocks."""
+        ...
+
+
 class Transaction:
     """One transaction on one connection; use it once.
 
@@ -74,7 +83,7 @@ class Transaction:
         self,
         connection: Connection,
         envelope: Envelope,
-        content: Content,
+        content: Message,
         *,
         limits: Limits,
         before_dot: Callable[[], Awaitable[None]],
@@ -256,14 +265,14 @@ class Transaction:
         stuffer = DotStuffer()
         # The reply to the dot may come at any time: a peer that has enough says so early.
         channel.expect(1)
-        async with contextlib.aclosing(self._content.blocks()) as blocks:
-            async for block in blocks:
-                channel.write(stuffer.feed(block))
-                failpoints.reach("during_body")
-                await channel.flush(self._left(section.block_s))
-                if self._is_answered_early():
-                    return
-        await channel.empty(self._left(section.block_s))
+        octets = self._content.at_once()
+        if octets is not None:
+            channel.write(stuffer.feed(octets))
+            failpoints.reach("during_body")
+        elif await self._is_refused_in_blocks(stuffer):
+            return
+        if not channel.is_empty:
+            await channel.empty(self._left(section.block_s))
         if self._is_answered_early():
             return
         failpoints.reach("before_marker")
@@ -280,6 +289,19 @@ class Transaction:
         self._decide(trouble.from_reply(Phase.DOT, reply))
         self._is_closing(reply)
         failpoints.reach("before_outcome")
+
+    async def _is_refused_in_blocks(self, stuffer: DotStuffer) -> bool:
+        """Send what is too much for one write; whether the peer refused it meanwhile."""
+        channel = self._channel
+        async with contextlib.aclosing(self._content.blocks()) as blocks:
+            async for block in blocks:
+                channel.write(stuffer.feed(block))
+                failpoints.reach("during_body")
+                if not channel.is_free:
+                    await channel.flush(self._left(self._section.block_s))
+                if self._is_answered_early():
+                    return True
+        return False
 
     def _is_answered_early(self) -> bool:
         """Whether the peer refused the message before it had all of it."""
@@ -305,9 +327,11 @@ class Transaction:
         return await self._read(section.data_s if phase is Phase.DATA else section.command_s)
 
     async def _read(self, timeout_s: float) -> Reply:
-        if self.phase is not Phase.DOT:
-            timeout_s = self._left(timeout_s)
-        reply = await self._channel.reply(timeout_s)
+        reply = self._channel.early_reply()
+        if reply is None:
+            if self.phase is not Phase.DOT:
+                timeout_s = self._left(timeout_s)
+            reply = await self._channel.reply(timeout_s)
         self._is_heard = True
         self._transcript.hear(reply)
         return reply
