@@ -142,7 +142,7 @@ def compose(fields: Fields, message_id: str, date: dt.datetime) -> RawMessage:
     if not _MSG_ID.fullmatch(message_id):
         raise ValueError("a Message-ID is <left@right>")
     header = [
-        _mailboxes("From", (Mailbox(fields.from_, fields.display_name),), "/from"),
+        _originator(fields.from_, fields.display_name),
         _mailboxes("To", fields.to, "/to"),
         _mailboxes("Cc", fields.cc, "/cc"),
         _text_field("Subject", fields.subject, "/subject") if fields.subject else b"",
@@ -156,6 +156,11 @@ def compose(fields: Fields, message_id: str, date: dt.datetime) -> RawMessage:
     section = HeaderSection(b"".join(header))
     # Lines of ours, and no tree. A tree has limits that are not known here.
     return RawMessage(section, entity.body, is_checked=not entity.is_multipart)
+
+
+@functools.lru_cache(maxsize=4096)  # a mailbox has one, message for message
+def _originator(address: Address, display_name: str | None) -> bytes:
+    return _mailboxes("From", (Mailbox(address, display_name),), "/from")
 
 
 def _mailboxes(name: str, mailboxes: Sequence[Mailbox], pointer: str) -> bytes:

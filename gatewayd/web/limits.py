@@ -57,20 +57,20 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _refusal(self, scope: Scope) -> Exception | None:
-        names = dict(scope["headers"])
-        if b"transfer-encoding" in names and not _is_chunked(scope):
+        given = dict(scope["headers"])  # the last of each name; most requests need no more
+        if b"transfer-encoding" in given and not _is_chunked(scope):
             # A coding below the chunks, or chunks in chunks (RFC 9112 6.1, 7.1).
             return HttpRefused(
                 HttpFault.REQUEST_MALFORMED, "The one Transfer-Encoding known here is chunked."
             )
-        for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > self._octets):
-                return self._too_large()
-            if name == b"content-encoding" and value.strip().lower() != b"identity":
-                return HttpRefused(
-                    HttpFault.MEDIA_TYPE_UNSUPPORTED,
-                    "Send the body as it is, without Content-Encoding.",
-                )
+        length = given.get(b"content-length")
+        if length is not None and (not length.isdigit() or int(length) > self._octets):
+            return self._too_large()
+        if b"content-encoding" in given and not _is_identity(scope):
+            return HttpRefused(
+                HttpFault.MEDIA_TYPE_UNSUPPORTED,
+                "Send the body as it is, without Content-Encoding.",
+            )
         return None
 
     def _too_large(self) -> Refused:
@@ -80,8 +80,15 @@ class BodyLimit:
 
 
 def _is_chunked(scope: Scope) -> bool:
-    given = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
-    return [value.strip().lower() for value in given] == [b"chunked"]
+    return _codings(scope, b"transfer-encoding") == [b"chunked"]
+
+
+def _is_identity(scope: Scope) -> bool:
+    return set(_codings(scope, b"content-encoding")) == {b"identity"}
+
+
+def _codings(scope: Scope, name: bytes) -> list[bytes]:
+    return [value.strip().lower() for key, value in scope["headers"] if key == name]
 
 
 class RateLimit:

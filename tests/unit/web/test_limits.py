@@ -1,12 +1,48 @@
-"""web.limits: requests of a network in a minute, in bounded memory."""
+"""web.limits: what a body may be; requests of a network in a minute, in bounded memory."""
 
 from __future__ import annotations
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
 from gatewayd.web import limits
-from gatewayd.web.limits import RateLimit, network
+from gatewayd.web.limits import BodyLimit, RateLimit, network
 from tests.fakes.clock import ManualClock
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([], 200),
+        ([(b"content-length", b"9")], 200),
+        ([(b"content-length", b"10")], 413),
+        ([(b"content-length", b"-1")], 413),
+        ([(b"content-encoding", b" Identity")], 200),
+        ([(b"content-encoding", b"gzip")], 415),
+        ([(b"content-encoding", b"gzip"), (b"content-encoding", b"identity")], 415),
+        ([(b"content-encoding", b"identity"), (b"content-encoding", b"gzip")], 415),
+        ([(b"transfer-encoding", b"Chunked ")], 200),
+        ([(b"transfer-encoding", b"gzip"), (b"transfer-encoding", b"chunked")], 400),
+        ([(b"transfer-encoding", b"gzip, chunked")], 400),
+    ],
+)
+async def test_what_a_header_says_of_the_body_is_believed_to_the_last_field(
+    fields: list[tuple[bytes, bytes]], status: int
+) -> None:
+    """A second field of the same name takes nothing back."""
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": fields}
+    await BodyLimit(PlainTextResponse("ok"), octets=9)(scope, receive, send)
+
+    assert status == said[0]["status"]
 
 
 @pytest.mark.parametrize(
