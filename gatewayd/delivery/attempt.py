@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -268,8 +267,13 @@ class Attempts:
     def _tell(
         self, claim: Claim, outcomes: Sequence[Outcome], course: _Course, seconds: float
     ) -> None:
-        counts = Counter(type(outcome).__name__ for outcome in outcomes)
-        reasons = {each.reason for each in outcomes if not isinstance(each, Delivered)}
+        counts: dict[str, int] = {}
+        reason = ""
+        for outcome in outcomes:
+            name = type(outcome).__name__
+            counts[name] = counts.get(name, 0) + 1
+            if not isinstance(outcome, Delivered):
+                reason = reason or outcome.reason
         self._log.info(
             "attempt_ended",
             queue_id=claim.queue_id,
@@ -277,8 +281,8 @@ class Attempts:
             next_hop=course.next_hop,
             phase=course.phase.value,
             tls=course.tls,
-            outcomes=dict(counts),
-            reason=next(iter(reasons), ""),
+            outcomes=counts,
+            reason=reason,
             seconds=round(seconds, 3),
         )
 

@@ -27,6 +27,7 @@ import enum
 import functools
 import hmac
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from gatewayd.ids import RecipientId
+from gatewayd.keys.mac import Mac
 from gatewayd.keys.ring import KeyRing
 from gatewayd.tracking.target import MAX_URL
 
@@ -72,32 +74,39 @@ class Kind(enum.Enum):
 _KINDS: Final = {b"open": Kind.OPEN, b"click": Kind.CLICK, b"unsubscribe": Kind.UNSUBSCRIBE}
 
 
+class _Sealing(threading.local):
+    """The permutation of one key: a context for each thread, as none could be shared."""
+
+    def __init__(self, cipher: Cipher[modes.ECB]) -> None:
+        self.update = cipher.encryptor().update
+
+
 @dataclass(frozen=True, slots=True)
 class _Keys:
     """What one root gives to one kind."""
 
     cipher: Cipher[modes.ECB]
-    mac: bytes
-    url: bytes
+    sealing: _Sealing
+    mac: Mac
+    url: Mac
 
     @classmethod
     def derive(cls, ring: KeyRing, kid: str, kind: Kind) -> _Keys:
         block = ring.derive(kid, f"{kind.label}/id".encode())
+        cipher = Cipher(algorithms.AES(block), modes.ECB())  # noqa: S305 - one block
         return cls(
-            cipher=Cipher(algorithms.AES(block), modes.ECB()),  # noqa: S305 - one block
-            mac=ring.derive(kid, f"{kind.label}/mac".encode()),
-            url=ring.derive(kid, f"{kind.label}/url".encode()),
+            cipher=cipher,
+            sealing=_Sealing(cipher),
+            mac=Mac(ring.derive(kid, f"{kind.label}/mac".encode())),
+            url=Mac(ring.derive(kid, f"{kind.label}/url".encode())),
         )
 
     def seal(self, recipient_id: RecipientId) -> bytes:
-        """Block and MAC of an id.
-
-        A context is made for each block: one that is kept could not be shared between threads.
-        """
+        """Block and MAC of an id."""
         octets = bytes.fromhex(recipient_id.replace("-", ""))
         if len(octets) != _BLOCK:
             raise ValueError("the id of a recipient is a UUID")
-        block = self.cipher.encryptor().update(octets)
+        block = self.sealing.update(octets)
         return block + _mac(self.mac, block)
 
     def open(self, sealed: bytes) -> RecipientId | None:
@@ -159,10 +168,11 @@ class Links:
         begin = f"{self.base_url}{Kind.CLICK.path}{kid}{_encode(sealed)}?url="
 
         def click(url: str) -> str:
-            if not is_web(url):
+            target = _target(url)
+            if target is None:
                 return url
-            sig = _encode(keys.sign(sealed, url.encode()))
-            return f"{begin}{_quoted(url)}&sig={sig}"
+            octets, quoted = target
+            return f"{begin}{quoted}&sig={_encode(keys.sign(sealed, octets))}"
 
         return click
 
@@ -242,8 +252,8 @@ def _first(text: bytes) -> list[re.Match[bytes]]:
     return [match for match, _ in zip(_SOMEWHERE.finditer(text), range(FIND_LIMIT), strict=False)]
 
 
-def _mac(key: bytes, octets: bytes) -> bytes:
-    return hmac.digest(key, octets, "sha256")[:MAC_OCTETS]
+def _mac(key: Mac, octets: bytes) -> bytes:
+    return key.digest(octets)[:MAC_OCTETS]
 
 
 def _encode(octets: bytes) -> str:
@@ -256,6 +266,9 @@ def _decode(text: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
-def _quoted(url: str) -> str:
-    """A URL as a query value; a newsletter has the same ones for every recipient."""
-    return quote(url, safe="")
+def _target(url: str) -> tuple[bytes, str] | None:
+    """A URL as octets and as a query value, None where `is_web` says no.
+
+    A newsletter has the same ones for every recipient.
+    """
+    return (url.encode(), quote(url, safe="")) if is_web(url) else None
