@@ -7,6 +7,7 @@ are accepted one after the other, and says which have changed.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ class Limit:
     ends_at: dt.datetime
 
 
+@functools.lru_cache(64)  # asked for each submission of a set, whose `now` is one
 def limits(
     token_id: TokenId, *, hourly: int | None, daily: int | None, now: dt.datetime
 ) -> tuple[Limit, ...]:

@@ -117,7 +117,7 @@ class _Bulk:
             names = [_name(column_name, 0) for column_name in self.many.columns]
             tx.execute(self.many.of(1), [dict(zip(names, row, strict=True)) for row in rows])
             return
-        for some in _lists(rows):
+        for some in (rows,) if len(rows) <= _SHORT else _lists(rows):
             statement = self._compiled.get(len(some))
             if statement is None:
                 statement = self._compile(len(some), tx.connection.dialect)
@@ -223,10 +223,7 @@ def _name(column_name: str, row: int) -> str:
 
 
 def _lists(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """All rows, in lists of known lengths."""
-    if len(rows) <= _SHORT:
-        yield rows
-        return
+    """All rows of many, in lists of known lengths."""
     at = 0
     for length in _LENGTHS:
         while len(rows) - at >= length:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -11,6 +11,7 @@ T = TypeVar("T")
 BIND_LIMIT: Final = 10_000
 
 
-def chunks(values: Sequence[T], size: int = BIND_LIMIT) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
+def chunks(values: Sequence[T], size: int = BIND_LIMIT) -> Sequence[Sequence[T]]:
+    if 0 < len(values) <= size:
+        return (values,)
+    return [values[start : start + size] for start in range(0, len(values), size)]

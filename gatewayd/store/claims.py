@@ -20,7 +20,7 @@ from gatewayd.store.bulk import BulkInsert, BulkUpdate
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change, lock_to_claim
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import Prepared, PreparedRows
 from gatewayd.store.schema import CLAIMED, IN_DOUBT, QUEUED, attempts, recipients
 
 BOUNCED = "bounced"
@@ -91,7 +91,7 @@ def _lanes() -> Any:  # noqa: ANN401 - a SELECT of two columns
 
 
 _LANES = _lanes()
-_DUE = Prepared(
+_DUE = PreparedRows(
     lock_to_claim(
         select(
             recipients.c.recipient_id,
@@ -108,7 +108,8 @@ _DUE = Prepared(
         )
         .order_by(recipients.c.due_at, recipients.c.recipient_id)
         .limit(bindparam("count"))
-    )
+    ),
+    DueRow,
 )
 _BEGIN = BulkInsert(
     attempts,
@@ -174,7 +175,7 @@ _HELD_COLUMNS = (
     recipients.c.delayed_at,
     recipients.c.delivered_at,
 )
-_HELD = Prepared(
+_HELD = PreparedRows(
     lock_to_change(
         select(*_HELD_COLUMNS, literal(None).label("marker_at"))
         .where(
@@ -182,7 +183,8 @@ _HELD = Prepared(
             recipients.c.state.in_([CLAIMED, BOUNCED]),
         )
         .order_by(recipients.c.recipient_id)
-    )
+    ),
+    HeldRow,
 )
 _EXPIRED = lock_to_claim(
     select(attempts.c.attempt_id, attempts.c.queue_id, attempts.c.marker_at)
@@ -238,9 +240,6 @@ _OF_MESSAGES = (
     .order_by(attempts.c.queue_id, attempts.c.attempt_id)
 )
 
-_due = maker(DueRow)
-_held = maker(HeldRow)
-
 
 def lanes(tx: Tx) -> list[tuple[str, dt.datetime]]:
     """Lanes with queued work, each with its earliest due time."""
@@ -249,7 +248,7 @@ def lanes(tx: Tx) -> list[tuple[str, dt.datetime]]:
 
 def due(tx: Tx, lane: str, *, limit: int) -> list[DueRow]:
     """Recipients of a lane whose time has come, the longest due first; none that others hold."""
-    return [_due(row) for row in _DUE.run(tx, {"of": lane, "now": tx.now, "count": limit})]
+    return _DUE.made(tx, {"of": lane, "now": tx.now, "count": limit})
 
 
 def begin(tx: Tx, begun: Mapping[AttemptId, QueueId], *, until: dt.datetime) -> None:
@@ -335,7 +334,7 @@ def held(tx: Tx, ids: Collection[RecipientId]) -> dict[RecipientId, HeldRow]:
     """Those of these recipients that are claimed or bounced, by whatever attempt; locked."""
     found: dict[RecipientId, HeldRow] = {}
     for some in chunks(sorted(ids)):
-        for row in map(_held, _HELD.run(tx, {"ids": some})):
+        for row in _HELD.made(tx, {"ids": some}):
             found[row.recipient_id] = row
     return found
 
@@ -349,7 +348,7 @@ def held_by(tx: Tx, ids: Collection[AttemptId]) -> list[HeldRow]:
     """The recipients that these attempts hold; locked."""
     found: list[HeldRow] = []
     for some in chunks(sorted(ids)):
-        found.extend(_held(row) for row in tx.execute(_OF_ATTEMPTS, {"ids": some}))
+        found.extend(HeldRow(**row._mapping) for row in tx.execute(_OF_ATTEMPTS, {"ids": some}))
     return found
 
 

@@ -14,7 +14,7 @@ from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import PreparedRows
 from gatewayd.store.schema import idempotency
 
 
@@ -30,7 +30,7 @@ class IdempotencyRow:
 
 
 _INSERT = BulkInsert(idempotency, IdempotencyRow.__slots__)
-_BY_KEYS = Prepared(
+_BY_KEYS = PreparedRows(
     lock_to_change(
         select(*(idempotency.c[name] for name in IdempotencyRow.__slots__))
         .where(
@@ -38,9 +38,9 @@ _BY_KEYS = Prepared(
             idempotency.c.key.in_(bindparam("keys", expanding=True)),
         )
         .order_by(idempotency.c.mailbox_id, idempotency.c.key)
-    )
+    ),
+    IdempotencyRow,
 )
-_make = maker(IdempotencyRow)
 _values = attrgetter(*IdempotencyRow.__slots__)
 _ONE = delete(idempotency).where(
     idempotency.c.mailbox_id == bindparam("mailbox"), idempotency.c.key == bindparam("word")
@@ -57,7 +57,7 @@ def find(
     mailboxes = sorted({mailbox for mailbox, _ in wanted})
     found: dict[tuple[MailboxId, str], IdempotencyRow] = {}
     for some in chunks(sorted({key for _, key in wanted})):
-        for row in map(_make, _BY_KEYS.run(tx, {"mailboxes": mailboxes, "keys": some})):
+        for row in _BY_KEYS.made(tx, {"mailboxes": mailboxes, "keys": some}):
             if (row.mailbox_id, row.key) in wanted:
                 found[row.mailbox_id, row.key] = row
     return found

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from gatewayd.ids import MailboxId
 from gatewayd.store.database import Tx
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import PreparedRows
 from gatewayd.store.schema import mailboxes
 
 
@@ -38,12 +38,13 @@ class MailboxRow:
 
 
 _ALL = select(*mailboxes.c)
-_BY_IDS = Prepared(
+_BY_IDS = PreparedRows(
     select(*(mailboxes.c[name] for name in MailboxRow.__slots__)).where(
         mailboxes.c.mailbox_id.in_(bindparam("ids", expanding=True))
-    )
+    ),
+    MailboxRow,
+    remembered=1000,
 )
-_make = maker(MailboxRow)
 _BY_KEY = _ALL.where(mailboxes.c.address_key == bindparam("key"))
 _SEALED = (
     select(mailboxes.c.mailbox_id, mailboxes.c.next_hop_password)
@@ -59,8 +60,7 @@ def add(tx: Tx, row: MailboxRow) -> None:
 def by_ids(tx: Tx, ids: Collection[MailboxId]) -> dict[MailboxId, MailboxRow]:
     if not ids:
         return {}
-    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
-    return {row.mailbox_id: row for row in found}
+    return {row.mailbox_id: row for row in _BY_IDS.made(tx, {"ids": list(ids)})}
 
 
 def by_address_key(tx: Tx, key: str) -> MailboxRow | None:

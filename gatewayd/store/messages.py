@@ -14,7 +14,7 @@ from gatewayd.ids import MailboxId, QueueId, TokenId
 from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import PreparedRows
 from gatewayd.store.schema import attempts, message_octets, messages, recipients
 
 LOOKED_AT: Final = 500  # messages, when those that are old are looked for
@@ -84,18 +84,18 @@ _INSERT_OCTETS = BulkInsert(message_octets, OctetsRow.__slots__)
 _values = attrgetter(*MessageRow.__slots__)  # `asdict` would copy every octet and list
 _values_of_octets = attrgetter(*OctetsRow.__slots__)
 _ALL = select(*messages.c)
-_BY_IDS = Prepared(
+_BY_IDS = PreparedRows(
     select(*(messages.c[name] for name in MessageRow.__slots__)).where(
         messages.c.queue_id.in_(bindparam("ids", expanding=True))
-    )
+    ),
+    MessageRow,
 )
-_OCTETS = Prepared(
+_OCTETS = PreparedRows(
     select(*(message_octets.c[name] for name in OctetsRow.__slots__)).where(
         message_octets.c.queue_id.in_(bindparam("ids", expanding=True))
-    )
+    ),
+    OctetsRow,
 )
-_make = maker(MessageRow)
-_make_octets = maker(OctetsRow)
 _FOLLOWING = (
     select(messages.c.queue_id, messages.c.spool_key, messages.c.accepted_at)
     .where(messages.c.queue_id > bindparam("after"))
@@ -124,15 +124,13 @@ def add(tx: Tx, rows: Sequence[MessageRow], octets: Sequence[OctetsRow]) -> None
 def by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, MessageRow]:
     if not ids:
         return {}
-    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
-    return {row.queue_id: row for row in found}
+    return {row.queue_id: row for row in _BY_IDS.made(tx, {"ids": list(ids)})}
 
 
 def octets_by_ids(tx: Tx, ids: Collection[QueueId]) -> dict[QueueId, OctetsRow]:
     if not ids:
         return {}
-    found = map(_make_octets, _OCTETS.run(tx, {"ids": list(ids)}))
-    return {row.queue_id: row for row in found}
+    return {row.queue_id: row for row in _OCTETS.made(tx, {"ids": list(ids)})}
 
 
 def newest_first(

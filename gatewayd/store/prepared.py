@@ -14,10 +14,11 @@ which SQLite takes 3. All other statements are executed as they are written.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy import Boolean, Delete, LargeBinary, Select, Update
 from sqlalchemy.engine import Dialect as Language
@@ -68,15 +69,43 @@ class Prepared:
         if tx.direct is None:
             found = tx.execute(self._statement, dict(values))
             return found.all() if found.returns_rows else ()
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self._compiled = _compile(self._statement, tx.connection.dialect)
+        compiled = self._compiled or self._compile(tx.connection.dialect)
         text, bound = compiled.bind(values)
         rows = tx.direct(text, bound)
         return [_read(row, compiled.results) for row in rows] if compiled.results else rows
 
     def warm(self, language: Language) -> None:
-        self._compiled = self._compiled or _compile(self._statement, language)
+        if self._compiled is None:
+            self._compile(language)
+
+    def _compile(self, language: Language) -> _Compiled:
+        compiled = self._compiled = _compile(self._statement, language)
+        return compiled
+
+
+class PreparedRows(Prepared, Generic[T]):
+    """A SELECT that has the fields of a dataclass, in their order.
+
+    remembered: of so many rows what was made of them is kept. For small tables that every set asks
+        for the same: most of what that costs is the making. It is the row as it stands now that is
+        asked for, so what is kept is never behind.
+    """
+
+    def __init__(self, statement: Select[Any], kind: type[T], *, remembered: int = 0) -> None:
+        super().__init__(statement)
+        self._make = maker(kind)
+        self._recall = functools.lru_cache(remembered)(self._made_of) if remembered else None
+
+    def made(self, tx: Tx, values: Mapping[str, Any]) -> list[T]:
+        """What `run` finds, as dataclasses."""
+        if self._recall is None or tx.direct is None:
+            return [self._make(row) for row in self.run(tx, values)]
+        compiled = self._compiled or self._compile(tx.connection.dialect)
+        return [self._recall(row) for row in tx.direct(*compiled.bind(values))]
+
+    def _made_of(self, row: tuple[Any, ...]) -> T:
+        """A dataclass of the values that the driver has found."""
+        return self._make(_read(row, self._compiled.results) if self._compiled else row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, or_, select
 from gatewayd.store.chunks import chunks
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import PreparedRows
 from gatewayd.store.schema import suppressions
 
 ALL: Final = "*"  # the scope that holds for every mailbox
@@ -33,14 +33,14 @@ class SuppressionRow:
 
 
 _LIVE = or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > bindparam("now"))
-_FIND = Prepared(
+_FIND = PreparedRows(
     select(*(suppressions.c[name] for name in SuppressionRow.__slots__)).where(
         suppressions.c.scope.in_(bindparam("scopes", expanding=True)),
         suppressions.c.address_key.in_(bindparam("keys", expanding=True)),
         _LIVE,
-    )
+    ),
+    SuppressionRow,
 )
-_make = maker(SuppressionRow)
 _LOCKED = lock_to_change(
     select(*suppressions.c)
     .where(
@@ -65,7 +65,7 @@ def find(tx: Tx, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], S
     scopes = sorted({scope for scope, _ in pairs})
     found: dict[tuple[str, str], SuppressionRow] = {}
     for some in chunks(sorted({key for _, key in pairs})):
-        for row in map(_make, _FIND.run(tx, {"scopes": scopes, "keys": some, "now": tx.now})):
+        for row in _FIND.made(tx, {"scopes": scopes, "keys": some, "now": tx.now}):
             if (row.scope, row.address_key) in pairs:
                 found[row.scope, row.address_key] = row
     return found

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from gatewayd.ids import MailboxId, TokenId
 from gatewayd.store.database import Tx
-from gatewayd.store.prepared import Prepared, maker
+from gatewayd.store.prepared import PreparedRows
 from gatewayd.store.schema import tokens
 
 
@@ -33,12 +33,13 @@ class TokenRow:
 
 
 _ALL = select(*tokens.c)
-_BY_IDS = Prepared(
+_BY_IDS = PreparedRows(
     select(*(tokens.c[name] for name in TokenRow.__slots__)).where(
         tokens.c.token_id.in_(bindparam("ids", expanding=True))
-    )
+    ),
+    TokenRow,
+    remembered=1000,
 )
-_make = maker(TokenRow)
 _REVOKE = (
     update(tokens)
     .where(tokens.c.token_id == bindparam("id"), tokens.c.revoked_at.is_(None))
@@ -58,8 +59,7 @@ def add(tx: Tx, row: TokenRow) -> None:
 def by_ids(tx: Tx, ids: Collection[TokenId]) -> dict[TokenId, TokenRow]:
     if not ids:
         return {}
-    found = map(_make, _BY_IDS.run(tx, {"ids": list(ids)}))
-    return {row.token_id: row for row in found}
+    return {row.token_id: row for row in _BY_IDS.made(tx, {"ids": list(ids)})}
 
 
 def in_order(tx: Tx, mailbox_id: MailboxId | None) -> list[TokenRow]:

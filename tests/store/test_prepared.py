@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 import pytest
 from sqlalchemy import BindParameter, bindparam, column, event, select, table, update
 
 from gatewayd.errors import StoreConflict, StoreUnavailable
-from gatewayd.store import messages, prepared, suppressions
+from gatewayd.store import mailboxes, messages, prepared, suppressions
 from gatewayd.store.bulk import BulkInsert
 from gatewayd.store.claims import HeldRow
 from gatewayd.store.database import Database, Tx
@@ -161,3 +162,18 @@ def test_made_row_is_what_its_class_makes() -> None:
     assert made == HeldRow(**dict(zip(HeldRow.__slots__, values, strict=True)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="zip"):
         maker(HeldRow)(values[1:])
+
+
+async def test_row_that_is_remembered_is_never_behind(database: Database) -> None:
+    """It is what was found that is remembered, not what was asked for."""
+    row = rows.mailbox("m1", "ann@example.com")
+    await database.write(lambda tx: mailboxes.add(tx, row))
+    assert await database.read(lambda tx: mailboxes.by_ids(tx, [row.mailbox_id])) == {"m1": row}
+
+    await database.write(lambda tx: mailboxes.change(tx, row.mailbox_id, {"tracking": "off"}))
+    changed = dataclasses.replace(row, tracking="off")
+    found = await database.read(lambda tx: mailboxes.by_ids(tx, [row.mailbox_id]))
+    assert found == {"m1": changed} != {"m1": row}
+
+    await database.write(lambda tx: mailboxes.remove(tx, row.mailbox_id))
+    assert await database.read(lambda tx: mailboxes.by_ids(tx, [row.mailbox_id])) == {}
