@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,11 @@ class Work:
     @property
     def total(self) -> int:
         return CONNECTIONS * self.sessions * self.messages
+
+    @property
+    def first(self) -> Work:
+        """What is handed in before the clock starts: two messages on each connection."""
+        return replace(self, sessions=1, messages=2, rate=0)
 
 
 def compiled(directory: Path) -> Path:

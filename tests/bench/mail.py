@@ -1,4 +1,8 @@
-"""W1, W2, W3, W4, W8 and W9: mail over SMTP, by this daemon and by other servers in turn."""
+"""W1, W2, W3, W4, W8 and W9: mail over SMTP, by this daemon and by other servers in turn.
+
+Each is warm before the clock starts: 40 messages have gone the same way. Its idle memory is from
+before them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench import rows
-from tests.bench.client import KB100, KIB4, WITHIN_S, Work, offer
+from tests.bench.client import KB100, KIB4, WITHIN_S, Served, Work, offer
 from tests.bench.contestants import (
     Contestant,
     EximRelay,
@@ -123,19 +127,30 @@ def _is_absent(contestant: Contestant, work: Work) -> bool:
 
 def _one(client: Path, contestant: Contestant, work: Work) -> Round:
     with Sink() as sink, contestant.serve(sink.port if work.is_delivered else None) as served:
-        idle_mib, used_s, began = resident_mib(served.pid), served.processor_s(), time.monotonic()
-        said = offer(client, served, work)
-        seconds = said["seconds"]
-        if work.is_delivered:
-            eventually(lambda: sink.messages >= work.total, within_s=WITHIN_S)
-            seconds = time.monotonic() - began
+        idle_mib = resident_mib(served.pid)
+        _do(client, served, work.first, sink, before=0)
+        used_s = served.processor_s()
+        rate, p99_ms = _do(client, served, work, sink, before=work.first.total)
         return Round(
-            rate=work.total / seconds,
+            rate=rate,
             cpu_ms=(served.processor_s() - used_s) * 1000 / work.total,
-            p99_ms=said["p99_ms"],
+            p99_ms=p99_ms,
             idle_mib=idle_mib,
             loaded_mib=resident_mib(served.pid),
         )
+
+
+def _do(
+    client: Path, served: Served, work: Work, sink: Sink, *, before: int
+) -> tuple[float, float]:
+    """Messages per second, and the p99 of dot to reply in ms; `before` it, the sink had so many."""
+    began = time.monotonic()
+    said = offer(client, served, work)
+    seconds = said["seconds"]
+    if work.is_delivered:
+        eventually(lambda: sink.messages >= before + work.total, within_s=WITHIN_S)
+        seconds = time.monotonic() - began
+    return work.total / seconds, said["p99_ms"]
 
 
 def _compared(ours: Sequence[Round], theirs: Sequence[Round], work: Work) -> Measured:
