@@ -39,6 +39,8 @@ _TRACK: Final = b"x-gatewayd-track"
 _FIELDS: Final = (_TAGS, _METADATA, _TRACK)
 TRACKED: Final = frozenset(("opens", "clicks"))
 
+NONE: Final = Options()  # who says nothing beside the message
+
 _TAG: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{TAG_CHARACTERS - 1}}}")
 _QUOTED: Final = re.compile(rb'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\Z')
 _BARE: Final = re.compile(rb"[\x21\x23-\x7e][\x21-\x7e]*\Z")

@@ -54,7 +54,7 @@ _OTHER_PROTOCOLS = frozenset(
     (b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE")
 )
 _TLS_HANDSHAKE = b"\x16"  # the record type of a ClientHello (RFC 8446 5.1)
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
+_COMMAND = re.compile(rb"([A-Za-z]+)(?: ([^\x00-\x1f\x7f]*))?\r\n").fullmatch
 
 Verb = Callable[["Session", str], Coroutine[None, None, None]]
 
@@ -87,6 +87,7 @@ class Session:
 
     __slots__ = (
         "_errors",
+        "_facts",
         "_idle_commands",
         "_token_id",
         "_verbs",
@@ -121,6 +122,7 @@ class Session:
         self._token_id = ""
         self._errors = 0
         self._idle_commands = 0
+        self._facts: Facts | None = None  # the same for all messages, as a rule
 
     async def run(self) -> None:
         """Greet, obey, and end the connection. Nothing but cancellation is raised."""
@@ -163,10 +165,15 @@ class Session:
 
     @property
     def facts(self) -> Facts:
-        wire = self.wire
-        return Facts(
-            peer=wire.peer, helo=self.helo, tls=wire.tls, is_logged_in=bool(self._token_id)
-        )
+        wire, known = self.wire, self._facts
+        is_logged_in = bool(self._token_id)
+        if known is None or (known.helo, known.tls, known.is_logged_in) != (
+            self.helo, wire.tls, is_logged_in,
+        ):  # fmt: skip
+            known = self._facts = Facts(
+                peer=wire.peer, helo=self.helo, tls=wire.tls, is_logged_in=is_logged_in
+            )
+        return known
 
     def say(self, reply: bytes) -> None:
         """Add a reply to those that leave together."""
@@ -261,8 +268,22 @@ class Session:
                 self._refuse(error)
 
     async def _obey(self, line: bytes) -> None:
-        verb, _, rest = line.rstrip(b"\r\n").partition(b" ")
-        name = verb.upper()
+        match = _COMMAND(line)
+        name = match[1].upper() if match is not None else b""
+        command = self._verbs.get(name)
+        if match is None or command is None or len(line) > LINE_OCTETS.get(name, COMMAND_OCTETS):
+            self._refuse_line(line)
+            return
+        try:
+            argument = (match[2] or b"").decode().strip(" ")
+        except UnicodeDecodeError:
+            self.say_wrong(replies.NOT_UTF8)
+            return
+        await command(self, argument)
+
+    def _refuse_line(self, line: bytes) -> None:
+        """Say what is wrong with a line that is no command."""
+        name = line.rstrip(b"\r\n").partition(b" ")[0].upper()
         command = self._verbs.get(name)
         if command is None and (not self.helo or name in _OTHER_PROTOCOLS):
             raise Goodbye(replies.NOT_SMTP)
@@ -276,15 +297,8 @@ class Session:
             self.say_wrong(replies.LINE_TOO_LONG)
         elif line.endswith(b"\r\r\n"):
             self.say_wrong(replies.BARE_LINE_END)
-        elif _CONTROL(rest) is not None:
-            self.say_wrong(replies.CONTROL_CHARACTER)
         else:
-            try:
-                argument = rest.decode().strip(" ")
-            except UnicodeDecodeError:
-                self.say_wrong(replies.NOT_UTF8)
-                return
-            await command(self, argument)
+            self.say_wrong(replies.CONTROL_CHARACTER)
 
     def _refuse(self, error: Exception) -> None:
         """Answer a command that ended in an error."""

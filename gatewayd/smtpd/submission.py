@@ -21,6 +21,7 @@ from gatewayd.mail import received
 from gatewayd.mail.address import ReversePath
 from gatewayd.mail.envelope import Envelope, Recipient
 from gatewayd.mail.message import RawMessage
+from gatewayd.policy import options
 from gatewayd.policy.submission import Accepted, Door, Submission, Trace
 from gatewayd.smtpd import auth, login, transfer, verbs
 from gatewayd.smtpd.auth import Credentials
@@ -111,6 +112,7 @@ class SubmissionHandler:
                 principal=self._who(),
                 envelope=envelope,
                 content=message,
+                options=options.NONE,
                 trace=Trace(
                     door=Door.SMTP,
                     peer=facts.peer,
