@@ -88,6 +88,7 @@ class World:
         self.accepted: list[int] = []
         self.metrics = Metrics()
         self.wakeup = Wakeup()
+        self.queued = Wakeup()  # of acceptances alone, so that tests can tell who nudged
         database, clock = self.database, self.clock
         self.tokens = Tokens(
             database, self.ring, section=TokensSection(), token_octets=8192, clock=clock
@@ -96,7 +97,7 @@ class World:
         self.mailboxes = Mailboxes(database, self.sealer, smarthost=HOP, clock=clock)
         self.domains = Domains(database, self.sealer, clock=clock)
         self.spool = Spool(self.spool_directory)
-        self.handover = Handover(lease=dt.timedelta(minutes=20), wakeup=self.wakeup)
+        self.handover = Handover(lease=dt.timedelta(minutes=20), wakeup=self.queued)
         self.intake = Intake(
             database,
             tokens=self.tokens,

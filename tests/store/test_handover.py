@@ -49,16 +49,9 @@ class Receiving:
             self.world.handover.lead(lane, self.room)
         self.world.handover.offer(self.room, claims=claims, recipients=recipients)
 
-    async def states(self, to: str) -> list[State]:
-        """Of the messages to this recipient, the oldest first."""
-        found = await self.world.inspector.messages(None, limit=100)
-        return [
-            one.state for view in reversed(found) for one in view.recipients if one.address == to
-        ]
-
 
 async def _woken(world: World) -> bool:
-    return await world.wakeup.wait(0)
+    return await world.queued.wait(0)
 
 
 async def test_claimed_at_once_is_what_a_claim_would_be(world: World) -> None:
