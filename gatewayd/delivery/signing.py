@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gatewayd.delivery.ports import Log, Metrics, SigningKeys, SpoolReader
@@ -37,26 +37,24 @@ class Rendered:
     """A message as it goes on the wire, before dot-stuffing.
 
     signatures: fields that go before its header section.
+    size_octets: what SIZE counts (RFC 1870 3). has_8bit: octets over 127 anywhere (RFC 6152).
     """
 
     signatures: bytes
     content: Content
     spool: SpoolReader
     executor: Executor
+    size_octets: int = field(init=False)
+    has_8bit: bool = field(init=False)
+    needs_smtputf8: bool = field(init=False)
 
-    @property
-    def size_octets(self) -> int:
-        """What SIZE counts (RFC 1870 3)."""
-        header = self.content.header.octets
-        return len(self.signatures) + len(header) + len(_CRLF) + self.content.body_octets
-
-    @property
-    def has_8bit(self) -> bool:
-        return self.content.has_8bit
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        return not self.content.header.octets.isascii()
+    def __post_init__(self) -> None:
+        # Each is asked for several times in a transaction, and some go over all octets.
+        content, header = self.content, self.content.header.octets
+        size = len(self.signatures) + len(header) + len(_CRLF) + content.body_octets
+        object.__setattr__(self, "size_octets", size)
+        object.__setattr__(self, "has_8bit", content.has_8bit)
+        object.__setattr__(self, "needs_smtputf8", not header.isascii())
 
     def at_once(self) -> bytes | None:
         """All octets, if they are few and no file, so that they are one write."""

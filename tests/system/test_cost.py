@@ -18,8 +18,8 @@ KNOWN: Final = {
     "send": 7290,
     "intake": 8790,
     "queue": 5965,
-    "deliver": 4705,
-    "attempt": 10350,
+    "deliver": 3350,
+    "attempt": 6000,
     "render": 2977,
 }
 MORE: Final = 1.25

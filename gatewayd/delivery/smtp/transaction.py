@@ -323,15 +323,18 @@ class Transaction:
         command = next(to_send, None)
         if command is not None:
             self._channel.write(command, replies=1)
-        section = self._section
-        return await self._read(section.data_s if phase is Phase.DATA else section.command_s)
-
-    async def _read(self, timeout_s: float) -> Reply:
         reply = self._channel.early_reply()
         if reply is None:
-            if self.phase is not Phase.DOT:
-                timeout_s = self._left(timeout_s)
-            reply = await self._channel.reply(timeout_s)
+            section = self._section
+            return await self._read(section.data_s if phase is Phase.DATA else section.command_s)
+        self._is_heard = True
+        self._transcript.hear(reply)
+        return reply
+
+    async def _read(self, timeout_s: float) -> Reply:
+        if self.phase is not Phase.DOT:
+            timeout_s = self._left(timeout_s)
+        reply = await self._channel.reply(timeout_s)
         self._is_heard = True
         self._transcript.hear(reply)
         return reply
