@@ -347,12 +347,14 @@ class Intake:
 def _kept(
     answers: Sequence[Accepted | GatewayError], claims: Sequence[Claim]
 ) -> list[Kept | GatewayError]:
-    """Each acceptance with the claims of it."""
+    """Each acceptance with the claims of it; a replay in the same set names it, and has none."""
     of: dict[QueueId, list[Claim]] = {}
     for claim in claims:
         of.setdefault(claim.queue_id, []).append(claim)
     return [
-        Kept(answer, tuple(of.get(answer.queue_id, ()))) if isinstance(answer, Accepted) else answer
+        Kept(answer, () if answer.replayed else tuple(of.get(answer.queue_id, ())))
+        if isinstance(answer, Accepted)
+        else answer
         for answer in answers
     ]
 

@@ -15,7 +15,7 @@ from gatewayd.mail.outcome import Delivered
 from gatewayd.mail.reply import Reply
 from gatewayd.mail.status import EnhancedStatus
 from gatewayd.mailboxes.accounts import Change
-from gatewayd.policy.submission import Options
+from gatewayd.policy.submission import Accepted, Options
 from gatewayd.queue.claim import Claim
 from gatewayd.queue.enqueue import SANDBOX_LANE
 from gatewayd.queue.handover import Room
@@ -24,7 +24,7 @@ from gatewayd.queue.states import State
 from gatewayd.store.database import Tx
 from tests.fakes.clock import NOW
 from tests.fakes.world import ANN, MESSAGE, World, submission
-from tests.fakes.writing import Gate
+from tests.fakes.writing import Gate, together
 
 RECORD = AttemptRecord(
     next_hop="h:25", phase="dot", tls="", transcript="C: MAIL", started_at=NOW, ended_at=NOW
@@ -245,6 +245,19 @@ async def test_a_replay_and_a_refusal_wake_nobody(world: World) -> None:
     assert (again.queue_id, again.replayed) == (first.queue_id, True)
     assert len(delivery.claims) == 1
     assert not await _woken(world)
+
+
+async def test_the_same_submission_twice_in_one_set_is_handed_over_once(world: World) -> None:
+    """Its repetitions are answered with the same message, which is delivered once."""
+    principal = await world.principal()
+    delivery = Receiving(world)
+    delivery.offer(principal.mailbox_id, claims=5)
+    keyed = submission(principal, options=Options(idempotency_key="k"))
+
+    answers = await together(world.database, *[world.intake.accept(keyed) for _ in range(3)])
+
+    assert [each.replayed for each in answers if isinstance(each, Accepted)] == [False, True, True]
+    assert len(delivery.claims) == 1
 
 
 async def test_the_lease_is_that_of_the_queue(world: World) -> None:
