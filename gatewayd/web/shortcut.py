@@ -5,8 +5,8 @@
 | this method at this path | to the function that the route would call, and to no router       |
 | any other                | on, so that a wrong method is told 405 by those who know the rest |
 
-Mount, router, exception layers and dependencies of FastAPI and Starlette cost more than reading
-and composing the message: 85 of 200 microseconds. The route stands there all the same: it is what
+Mount, router, exception layers and dependencies of FastAPI and Starlette cost more than reading,
+composing and examining the message: 70 of 184 microseconds. The route stands there all the same: it is what
 the OpenAPI document says of it, and answers the same.
 """
 
