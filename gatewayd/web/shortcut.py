@@ -6,8 +6,8 @@
 | any other                | on, so that a wrong method is told 405 by those who know the rest |
 
 Mount, router, exception layers and dependencies of FastAPI and Starlette cost more than reading,
-composing and examining the message: 70 of 184 microseconds. The route stands there all the same: it is what
-the OpenAPI document says of it, and answers the same.
+composing and examining the message: 70 of 184 microseconds. The route stands there all the same:
+it is what the OpenAPI document says of it, and answers the same.
 """
 
 from __future__ import annotations
