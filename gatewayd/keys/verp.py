@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Final
 
 from gatewayd.clock import Clock
+from gatewayd.keys.mac import Mac
 from gatewayd.keys.ring import KeyRing
 from gatewayd.mail import verp
 from gatewayd.mail.address import Address, ReversePath
@@ -32,14 +33,15 @@ class ReversePaths:
         """Take another ring."""
         self._active = ring.active.kid
         self._keys = {key.kid: ring.derive(key.kid, _LABEL) for key in ring.readable}
+        self._mac = Mac(self._keys[self._active])
 
     def make(self, ident: str) -> ReversePath:
         """The reverse-path for the id of a recipient or a message, valid from today on."""
-        local_part = verp.encode(
+        local_part = verp.encode_by(
             ident,
             kid=self._active,
             expires_day=self._today() + self._lifetime.days,
-            key=self._keys[self._active],
+            digest=self._mac.digest,
         )
         return ReversePath(Address(local_part, self.domain))
 

@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,16 +51,23 @@ class Verp:
 
     def is_authentic(self, key: bytes) -> bool:
         """Compare the MAC, in constant time."""
-        return hmac.compare_digest(self.mac, _mac(self.signed, key))
+        return hmac.compare_digest(self.mac, _mac(_digest(self.signed.encode("ascii"), key)))
 
 
 def encode(ident: str, *, kid: str, expires_day: int, key: bytes) -> str:
     """The local-part for an id, in UUID text form."""
+    return encode_by(
+        ident, kid=kid, expires_day=expires_day, digest=lambda octets: _digest(octets, key)
+    )
+
+
+def encode_by(ident: str, *, kid: str, expires_day: int, digest: Callable[[bytes], bytes]) -> str:
+    """As `encode`, with the HMAC-SHA256 of a key that is at hand."""
     octets = bytes.fromhex(ident.replace("-", ""))
     if len(octets) != _ID_OCTETS:
         raise ValueError("an id is a UUID")
     signed = f"{PREFIX}{_base32(octets)}.{kid}{_day(expires_day)}"
-    return signed + _mac(signed, key)
+    return signed + _mac(digest(signed.encode("ascii")))
 
 
 def decode(local_part: str) -> Verp | None:
@@ -80,8 +88,12 @@ def decode(local_part: str) -> Verp | None:
     )
 
 
-def _mac(signed: str, key: bytes) -> str:
-    return _base32(hmac.digest(key, signed.encode("ascii"), hashlib.sha256)[:MAC_OCTETS])
+def _digest(octets: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, octets, hashlib.sha256)
+
+
+def _mac(digest: bytes) -> str:
+    return _base32(digest[:MAC_OCTETS])
 
 
 def _base32(octets: bytes) -> str:
