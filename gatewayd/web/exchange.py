@@ -6,7 +6,7 @@ apart: more work than composing a message is. Here one look goes over the whole 
 | an answer                                             | is written by          |
 |-------------------------------------------------------|------------------------|
 | whole, with its length, on a connection to be kept    | this file              |
-| in pieces, to HEAD, 204, 304, the last of a connection | uvicorn               |
+| in pieces, without a length, to HEAD, the last one    | uvicorn                |
 | with a field that no line can hold                    | nobody: uvicorn raises |
 
 Nothing is written before the first of the body is here (ASGI 3.0, Response Start).
@@ -21,7 +21,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 _IN_LINES: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
 _UVICORNS: Final = frozenset((b"connection", b"transfer-encoding"))
-_WITHOUT_BODY: Final = frozenset((204, 304))
 
 
 class Exchange(RequestResponseCycle):
@@ -46,7 +45,6 @@ class Exchange(RequestResponseCycle):
 
     def _whole(self, start: Message, message: Message) -> bytes | None:
         """All octets of an answer, if it is one that is written here."""
-        status = start["status"]
         if (
             message.get("more_body", False)
             or message["type"] != "http.response.body"
@@ -54,7 +52,6 @@ class Exchange(RequestResponseCycle):
             or self.disconnected
             or self.flow.write_paused
             or self.scope["method"] == "HEAD"
-            or status in _WITHOUT_BODY
         ):
             return None
         body: bytes = message.get("body", b"")
@@ -67,7 +64,7 @@ class Exchange(RequestResponseCycle):
             or b"".join(lines).translate(None, _IN_LINES)
         ):
             return None
-        return b"%b%b\r\n\r\n%b" % (STATUS_LINE[status], b"\r\n".join(lines), body)
+        return b"%b%b\r\n\r\n%b" % (STATUS_LINE[start["status"]], b"\r\n".join(lines), body)
 
     def _write(self, octets: bytes) -> None:
         self.response_started = self.response_complete = True

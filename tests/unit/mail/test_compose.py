@@ -310,6 +310,17 @@ def test_no_field_can_begin_another_line(pointer: str, fields: Fields, character
         assert caught.value.detail.isprintable()
 
 
+@pytest.mark.parametrize("character", ["\r", "\n", "\r\n", "\x00", "\x1f", "\x7f", "\x85"])
+@pytest.mark.parametrize("name", ["from_", "to"])
+def test_no_address_can_begin_another_line(name: str, character: str) -> None:
+    """Not even one that nothing has parsed."""
+    bad = Address(f"a{character}Bcc: x", "example.com")
+    fields = replace(PLAIN, **{name: bad if name == "from_" else (Mailbox(bad),)})  # type: ignore[arg-type]  # by name
+
+    with pytest.raises(ComposeError):
+        compose(fields, ID, AT)
+
+
 def _fill(fields: Fields, text: str) -> Fields:
     """The fields with the `@` that stands for a client's text replaced by it."""
 
