@@ -164,7 +164,7 @@ class BulkInsert(_Bulk):
 
 
 class BulkUpdate(_Bulk):
-    """UPDATE of rows by `key`, a column that is unique.
+    """UPDATE of rows by `key`, a column that is unique, or columns that are together.
 
     Args:
         columns: what each row has a new value for, beside the key.
@@ -174,12 +174,13 @@ class BulkUpdate(_Bulk):
     def __init__(
         self,
         table: Table,
-        key: str,
+        key: str | tuple[str, ...],
         columns: Sequence[str],
         *,
         also: Mapping[str, ColumnElement[Any] | str] | None = None,
     ) -> None:
-        super().__init__(_Update(table, (key, *columns), also or {}))
+        keys = (key,) if isinstance(key, str) else key
+        super().__init__(_Update(table, keys, (*keys, *columns), also or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,22 +197,21 @@ class _Insert:
 @dataclass(frozen=True, slots=True)
 class _Update:
     table: Table
-    columns: tuple[str, ...]  # the first is the key
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]  # the first are the keys
     also: Mapping[str, ColumnElement[Any] | str]
 
     def of(self, length: int) -> Insert | Update:
-        key, *changed = self.columns
         if length == 1:
-            by, *to = _bound(self, 0)
-            new: dict[str, Any] = dict(zip(changed, to, strict=True))
-            return update(self.table).where(self.table.c[key] == by).values({**new, **self.also})
+            return self._by(dict(zip(self.columns, _bound(self, 0), strict=True)))
         kinds = (column(name, self.table.c[name].type) for name in self.columns)
         rows = values(*kinds, name="given").data([_bound(self, row) for row in range(length)])
-        given = rows.cte("given")
-        new = {name: given.c[name] for name in changed}
-        return (
-            update(self.table).where(self.table.c[key] == given.c[key]).values({**new, **self.also})
-        )
+        return self._by(dict(rows.cte("given").c.items()))
+
+    def _by(self, given: Mapping[str, ColumnElement[Any]]) -> Update:
+        new = {name: given[name] for name in self.columns if name not in self.keys}
+        same = [self.table.c[key] == given[key] for key in self.keys]
+        return update(self.table).where(*same).values({**new, **self.also})
 
 
 def _bound(many: _Many, row: int) -> tuple[Any, ...]:

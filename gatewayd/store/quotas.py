@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select
 
 from gatewayd.ids import TokenId
+from gatewayd.store.bulk import BulkUpdate
 from gatewayd.store.database import Tx
 from gatewayd.store.dialect import lock_to_change
 from gatewayd.store.prepared import Prepared
@@ -25,15 +26,7 @@ _BY_TOKENS = Prepared(
         .order_by(quotas.c.token_id, quotas.c.window, quotas.c.starts_at)
     )
 )
-_SET = Prepared(
-    update(quotas)
-    .where(
-        quotas.c.token_id == bindparam("token"),
-        quotas.c.window == bindparam("of"),
-        quotas.c.starts_at == bindparam("at"),
-    )
-    .values(used=bindparam("count"))
-)
+_SET = BulkUpdate(quotas, ("token_id", "window", "starts_at"), ("used",))
 _ENDED = delete(quotas).where(quotas.c.starts_at < bindparam("before"))
 
 
@@ -53,8 +46,7 @@ def take(tx: Tx, keys: Collection[QuotaKey]) -> dict[QuotaKey, int]:
 
 
 def put(tx: Tx, counters: Mapping[QuotaKey, int]) -> None:
-    for (token, window, starts_at), used in counters.items():
-        _SET.run(tx, {"token": token, "of": window, "at": starts_at, "count": used})
+    _SET.write(tx, [(*key, used) for key, used in counters.items()])
 
 
 def remove_ended(tx: Tx, before: dt.datetime) -> int:

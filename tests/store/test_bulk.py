@@ -10,13 +10,15 @@ from sqlalchemy import select
 from gatewayd.errors import StoreConflict
 from gatewayd.store.bulk import BulkInsert, BulkUpdate
 from gatewayd.store.database import Database, Tx
-from gatewayd.store.schema import events, idempotency, recipients
+from gatewayd.store.schema import events, idempotency, quotas, recipients
 from tests.fakes import rows
 from tests.fakes.clock import NOW
 
 COUNTS = [0, 1, 2, 3, 63, 64, 65, 131]
 EVENTS = BulkInsert(events, ("event_id", "type", "at", "data"))
 KEYS = BulkInsert(idempotency, tuple(idempotency.c.keys()))
+WINDOWS = BulkInsert(quotas, ("token_id", "window", "starts_at", "used"))
+USED = BulkUpdate(quotas, ("token_id", "window", "starts_at"), ("used",))
 KEPT = {"fingerprint": b"f", "queue_id": "q", "expires_at": NOW}
 MOVES = BulkUpdate(
     recipients,
@@ -71,6 +73,22 @@ async def test_every_row_is_updated_and_no_other(database: Database, count: int)
     *moved, other = await database.read(read)
     assert moved == [(f"for {n}", None if n % 2 else NOW, "held", 1) for n in range(count)]
     assert other == ("", NOW, "queued", 0)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+async def test_row_is_updated_where_every_key_is_its_own(database: Database, count: int) -> None:
+    """In the tables of quotas and the like a row is known by several columns together."""
+    made = [(f"t{number // 2}", "hour" if number % 2 else "day", NOW, 0) for number in range(200)]
+    await database.write(lambda tx: WINDOWS.write(tx, made))
+
+    await database.write(lambda tx: USED.write(tx, [(*row[:3], 7) for row in made[:count]]))
+
+    def read(tx: Tx) -> dict[tuple[object, ...], int]:
+        kept = tx.execute(select(quotas.c.token_id, quotas.c.window, quotas.c.used))
+        return {(row.token_id, row.window): row.used for row in kept}
+
+    found = await database.read(read)
+    assert found == {row[:2]: 7 if place < count else 0 for place, row in enumerate(made)}
 
 
 async def test_insert_is_refused_whole(database: Database) -> None:

@@ -49,6 +49,7 @@ HOT: dict[str, Callable[[Tx], object]] = {
     "suppressions.are_any": lambda tx: suppressions.are_any(tx, "m"),
     "quotas.take": lambda tx: quotas.take(tx, [(T, "hour", NOW)]),
     "quotas.put": lambda tx: quotas.put(tx, {(T, "hour", NOW): 1}),
+    "quotas.put both": lambda tx: quotas.put(tx, {(T, "hour", NOW): 1, (T, "day", NOW): 2}),
     "messages.by_ids": lambda tx: messages.by_ids(tx, [Q]),
     "messages.octets_by_ids": lambda tx: messages.octets_by_ids(tx, [Q]),
     "messages.referenced": lambda tx: messages.referenced(tx, ["s"]),
