@@ -200,7 +200,7 @@ class Channel(asyncio.Protocol):
             return
         lines, self._lines, self._lines_octets = [*self._lines, line], [], 0
         try:
-            reply = Reply.parse(lines)
+            reply = Reply.parse(lines) if len(lines) > 1 else _parse(line)
         except ReplySyntaxError as fault:
             self._violated(str(fault))
             return
@@ -269,6 +269,16 @@ def _known(octets: bytes) -> tuple[Reply, ...]:
     if rest or any(line[3:4] == b"-" for line in lines):
         return ()
     try:
-        return tuple([Reply.parse([line]) for line in lines])
+        return tuple(map(_parse_short, lines))
     except ReplySyntaxError:
         return ()
+
+
+def _parse(line: bytes) -> Reply:
+    return _parse_short(line) if len(line) <= _KNOWN_OCTETS else Reply.parse([line])
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_short(line: bytes) -> Reply:
+    """Read a line that is rarely said once: each of a hundred RCPT has the same answer."""
+    return Reply.parse([line])

@@ -58,6 +58,18 @@ async def test_replies_are_the_same_however_they_are_cut(octets: bytes) -> None:
     assert [each.code for each in found[0]] == [250, 250, 354]
 
 
+async def test_what_is_said_again_is_not_read_again() -> None:
+    """Whether replies come together, alone, or in a hundred lines."""
+    for times in (1, 3, 100):
+        channel = silent()
+        channel.expect(times + 1)
+        channel.data_received(b"250 2.1.5 ok\r\n" * times)
+        channel.data_received(b"250 2.1.5 ok\r\n")
+        first, *others = await heard(channel, times + 1)
+
+        assert all(each is first for each in others[: times - 1])
+
+
 async def test_end_of_a_reply_that_was_begun_is_not_taken_for_one_heard_before() -> None:
     """Half a line is a line's beginning, though its end alone is a reply that is known."""
     known = silent()
