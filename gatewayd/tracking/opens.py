@@ -29,7 +29,8 @@ import datetime as dt
 import enum
 import functools
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +39,8 @@ from gatewayd.ids import RecipientId
 USER_AGENT_LENGTH: Final = 256
 
 _REMEMBERED: Final = 4096
+_PIECE: Final = 25  # patterns that are compiled together: 0.2 ms
+_PAUSE_S: Final = 0.001
 _APPLE: Final = "Mozilla/5.0"
 _GMAIL: Final = re.compile(r"Gmail-content-sampling|Edge/12\.246 Mozilla/5\.0\Z").search
 _PROXY: Final = re.compile(
@@ -138,7 +141,7 @@ def judge(
 
 
 def recognise(act: Act, request: Request) -> Agent:
-    """The table but for its time. The first User-Agent takes 20 ms, a new one half of one."""
+    """The table but for its time. A new User-Agent takes half a millisecond, the first 0.1 s."""
     if request.method == "HEAD":
         return Agent(By.SCANNER, "HEAD")
     if request.is_ahead:
@@ -169,7 +172,21 @@ def _scanner(user_agent: str) -> str:
 
 
 def _is_crawler(user_agent: str) -> bool:
-    """What the list says. The first time it is read and compiled: 20 ms, and 2 MiB from then on."""
+    return any(search(user_agent) for search in _crawlers())
+
+
+@functools.cache
+def _crawlers() -> tuple[Callable[[str], object], ...]:
+    """The list, read and compiled: 20 ms, and 2 MiB from then on.
+
+    In pieces with a pause after each. The loop waits 5 ms for an interpreter that a thread does not
+    let go, with each of its callbacks: all that comes meanwhile would wait 40 ms.
+    """
     import crawleruseragents  # noqa: PLC0415 - who sends no tracked mail does not need it
 
-    return bool(crawleruseragents.is_crawler(user_agent))
+    patterns = [each["pattern"] for each in crawleruseragents.CRAWLER_USER_AGENTS_DATA]
+    compiled = []
+    for at in range(0, len(patterns), _PIECE):
+        compiled.append(re.compile("|".join(patterns[at : at + _PIECE])).search)
+        time.sleep(_PAUSE_S)
+    return tuple(compiled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from gatewayd.tracking import opens
 from gatewayd.tracking.opens import USER_AGENT_LENGTH, Act, Agent, By, Request
@@ -173,3 +174,18 @@ def test_two_requests_that_look_alike_are_equal() -> None:
 
     assert Request.read("GET", headers) == Request.read("GET", headers[:1])
     assert Request.read("GET", headers) != Request.read("HEAD", headers)
+
+
+def test_every_pattern_of_the_list_of_crawlers_is_asked() -> None:
+    """The list is compiled in pieces here: none is left out, the last neither."""
+    shown = [each["instances"][0] for each in CRAWLER_USER_AGENTS_DATA if each["instances"]]
+
+    people = [
+        text
+        for text in (*shown[::10], shown[-1])
+        if not opens.recognise(
+            Act.CLICK, Request(method="GET", user_agent=text[:USER_AGENT_LENGTH], is_ahead=False)
+        ).is_machine
+    ]
+
+    assert people == []
