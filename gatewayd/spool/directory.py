@@ -9,13 +9,6 @@ would hold up everybody.
 <directory>/<2 hex>/<uuid>         finished and durable; <2 hex> are the first two of the name
 ```
 
-| the system says  | raised           | why                                                       |
-|------------------|------------------|-----------------------------------------------------------|
-| ENOSPC, EDQUOT   | StoreFull        | space may come back                                       |
-| EIO, EROFS       | StoreBroken      | a device that failed once may say yes later and be wrong  |
-| any, from fsync  | StoreBroken      | the same: the octets are gone, and the next fsync is fine |
-| any other        | StoreUnavailable | such as too many open files                               |
-
 One fsync of a directory is enough for all files that were renamed into it before, so those of the
 same moment go into the same directory, and who comes while an fsync runs shares the next one
 (`sync.py`). That the name in `incoming` is gone need not be durable: `sweep` removes it. (A rename
@@ -34,7 +27,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import errno
 import hashlib
 import os
 import re
@@ -43,15 +35,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from gatewayd.errors import SpoolDamaged, StoreBroken, StoreError, StoreFull, StoreUnavailable
+from gatewayd.errors import SpoolDamaged, StoreError
 from gatewayd.mail.message import Body, SpooledBody
+from gatewayd.spool.disk import disk_errors, mapped
+from gatewayd.spool.incoming import IncomingFile
 from gatewayd.spool.port import BLOCK_OCTETS, HELD_FACTOR, MEMORY_OCTETS
 from gatewayd.spool.recent import Recent
-from gatewayd.spool.sync import NO_SPACE, Sync, sync, sync_directory
+from gatewayd.spool.sync import Sync, sync_directory
 
 _INCOMING: Final = "incoming"
 _BUCKETS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -60,8 +55,7 @@ _SWEEP_KEYS: Final = 500  # in one question about rows
 _THREADS: Final = 32  # that wait for the disk
 _TOGETHER_S: Final = 0.25  # files of so long go into one directory
 _SMALL_OCTETS: Final = 4096  # of a block
-_CLOSED: Final = -1  # no descriptor
-_DEVICE_FAILED: Final = (errno.EIO, errno.EROFS)
+_WRITING: Final = "write a spool file"
 
 
 class Spool:
@@ -84,7 +78,7 @@ class Spool:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="spool")
         self._recent = Recent(recent_octets)
         self._syncs = {bucket: Sync(directory / bucket) for bucket in _BUCKETS}
-        with _disk_errors("open the spool"):
+        with disk_errors("open the spool"):
             self._make_directories()
 
     def incoming(self, memory_octets: int = MEMORY_OCTETS) -> BodyWriter:
@@ -97,10 +91,12 @@ class Spool:
             StoreError: it could not be; the file is dropped.
         """
         loop = asyncio.get_running_loop()
-        kept = await loop.run_in_executor(self._threads, self._keep, file, octets)
+        kept: asyncio.Future[IncomingFile] = loop.create_future()
+        self._threads.submit(self._keep, file, octets, partial(_tell, loop, kept))
+        made = await kept
         if file is None:
-            self._recent.add(kept.key, octets)
-        return kept
+            self._recent.add(made.key, octets)
+        return made
 
     def make_file(self) -> IncomingFile:
         """A new file, for a body on its way in. Nothing is on the disk yet."""
@@ -141,14 +137,14 @@ class Spool:
 
     def delete(self, key: str) -> None:
         self._recent.take(key)
-        with _disk_errors("delete a spool file"):
+        with disk_errors("delete a spool file"):
             _path(self._directory, key).unlink(missing_ok=True)
 
     def sweep(
         self, referenced: Callable[[Sequence[str]], set[str]], older_than: dt.datetime | None
     ) -> int:
         before = older_than.timestamp() if older_than is not None else None
-        with _disk_errors("sweep the spool"):
+        with disk_errors("sweep the spool"):
             removed = sum(map(_remove, _old_files(self._incoming, before)))
             for bucket in _BUCKETS:
                 files = _old_files(self._directory / bucket, before)
@@ -160,7 +156,7 @@ class Spool:
 
     def free_octets(self) -> int:
         """Space that an unprivileged process may still use."""
-        with _disk_errors("ask for free space"):
+        with disk_errors("ask for free space"):
             space = os.statvfs(self._directory)
         return space.f_bavail * space.f_frsize
 
@@ -175,17 +171,19 @@ class Spool:
         # Also when none was missing: who made them may have been killed before this line.
         sync_directory(self._directory)
 
-    def _keep(self, file: IncomingFile | None, octets: bytes) -> IncomingFile:
-        file = file or self.make_file()
+    def _keep(self, file: IncomingFile | None, octets: bytes, tell: _Told) -> None:
+        """Does not wait for the directory: who makes it durable tells for all."""
         try:
-            with _disk_errors("write a spool file"):
+            file = file or self.make_file()
+            with disk_errors(_WRITING):
                 file.write(octets)
                 file.end()
-                self._syncs[file.key[:2]].wait()
-        except BaseException:
-            file.drop()
-            raise
-        return file
+        except BaseException as error:  # noqa: BLE001 - who waits for it is told
+            if file is not None:
+                file.drop()
+            tell(error)
+        else:
+            self._syncs[file.key[:2]].ask(partial(_named, file, tell))
 
     def _check(self, body: SpooledBody) -> None:
         digest = hashlib.sha256()
@@ -193,6 +191,9 @@ class Spool:
             digest.update(block)
         if digest.hexdigest() != body.sha256:
             raise SpoolDamaged(f"spool file {body.key} has another SHA-256 than when accepted")
+
+
+_Told = Callable[["IncomingFile | BaseException"], None]
 
 
 class BodyWriter:
@@ -233,7 +234,7 @@ class BodyWriter:
         try:
             if self._file is None:
                 self._file = self._spool.make_file()
-            with _disk_errors("write a spool file"):
+            with disk_errors(_WRITING):
                 self._file.write(self._take_held())
         except StoreError:
             self.discard()
@@ -283,47 +284,6 @@ class BodyWriter:
             raise AssertionError("this body has ended")
 
 
-class IncomingFile:
-    """One file on its way into the spool. What its methods raise is OSError, but for `drop`."""
-
-    def __init__(self, key: str, temporary: Path, final: Path) -> None:
-        self.key = key
-        self.digest = hashlib.sha256()
-        self._temporary = temporary
-        self._final = final
-        self._descriptor = _CLOSED
-
-    def write(self, octets: bytes) -> None:
-        """Into the page cache. The first octets make the file."""
-        if self._descriptor == _CLOSED:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._temporary, flags, 0o600)
-        self.digest.update(octets)
-        left = memoryview(octets)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
-
-    def end(self) -> None:
-        """Make the octets durable, and give the file its name; that is not durable yet."""
-        if self._descriptor == _CLOSED:
-            raise AssertionError("a file without octets")
-        sync(self._descriptor)
-        self._close()
-        self._temporary.rename(self._final)
-
-    def drop(self) -> None:
-        """Close and remove it as far as the disk allows; `sweep` does the rest."""
-        with contextlib.suppress(OSError):
-            self._close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, _CLOSED
-        if descriptor != _CLOSED:
-            os.close(descriptor)
-
-
 def _path(directory: Path, key: str) -> Path:
     if not _KEY.fullmatch(key):
         raise SpoolDamaged(f"{key!r} is no name of a spool file")
@@ -331,7 +291,7 @@ def _path(directory: Path, key: str) -> Path:
 
 
 def _open(path: Path) -> FileIO:
-    with _disk_errors("open a spool file"):
+    with disk_errors("open a spool file"):
         try:
             return path.open("rb", buffering=0)
         except FileNotFoundError as error:
@@ -339,7 +299,7 @@ def _open(path: Path) -> FileIO:
 
 
 def _read(file: FileIO, size: int) -> bytes:
-    with _disk_errors("read a spool file"):
+    with disk_errors("read a spool file"):
         return file.read(size)
 
 
@@ -364,15 +324,28 @@ def _remove(file: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _disk_errors(doing: str) -> Iterator[None]:
-    """Map what the system says to our errors: the table of this module."""
-    try:
-        yield
-    except OSError as error:
-        text = f"cannot {doing}: {error.strerror or error}"
-        if error.errno in NO_SPACE:
-            raise StoreFull(text) from error
-        if error.errno in _DEVICE_FAILED:
-            raise StoreBroken(text) from error
-        raise StoreUnavailable(text) from error
+def _named(file: IncomingFile, tell: _Told, error: BaseException | None) -> None:
+    """The name of a file is durable, if there is no error."""
+    if error is None:
+        tell(file)
+        return
+    file.drop()
+    tell(mapped(error, _WRITING) if isinstance(error, OSError) else error)
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    kept: asyncio.Future[IncomingFile],
+    found: IncomingFile | BaseException,
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        loop.call_soon_threadsafe(_settle, kept, found)
+
+
+def _settle(kept: asyncio.Future[IncomingFile], found: IncomingFile | BaseException) -> None:
+    if kept.done():  # cancelled
+        return
+    if isinstance(found, BaseException):
+        kept.set_exception(found)
+    else:
+        kept.set_result(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
@@ -13,22 +15,42 @@ from gatewayd.errors import StoreBroken
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
+Done = Callable[[BaseException | None], None]
+
+
 class Sync:
     """Makes the names in one directory durable.
 
-    One thread at a time does it, for all who came before it began; who comes later waits for the
-    next one. Those who shared an fsync share its error. Once it has failed for good it has failed
-    for everybody who comes: the next fsync would say that all is well.
+    One thread at a time does it, for all who asked before it began, and again for who asked
+    meanwhile; nobody else waits. Those who shared an fsync share its error. Once it has failed for
+    good it has failed for everybody who comes: the next fsync would say that all is well.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._asked = 0
-        self._done = 0
+        self._waiting: list[Done] = []
         self._is_running = False
-        self._errors: dict[int, BaseException] = {}  # of those asked for, until they are told
         self._broken: StoreBroken | None = None
+
+    def ask(self, done: Done) -> None:
+        """Call `done`, on whatever thread, when every name that is there now is durable.
+
+        Args:
+            done: is given what went wrong, OSError or StoreBroken as `sync` raises it. It raises
+                nothing.
+        """
+        with self._lock:
+            self._asked += 1
+            self._waiting.append(done)
+            if self._is_running:
+                return
+            self._is_running = True
+        while waiting := self._take_waiting():
+            error = self._sync()
+            for each in waiting:
+                each(error)
 
     def wait(self) -> None:
         """Return when every name that was there before the call is durable.
@@ -36,36 +58,29 @@ class Sync:
         Raises:
             OSError, StoreBroken: as `sync`.
         """
-        with self._changed:
-            self._asked += 1
-            mine = self._asked
-            while self._is_running and self._done < mine:
-                self._changed.wait()
-            if self._done >= mine:
-                error = self._errors.pop(mine, None)
-                if error is not None:
-                    raise error
-                return
-            if self._broken is not None:
-                raise self._broken
-            self._is_running = True
-            before, upto = self._done, self._asked
-        failed: BaseException | None = None
+        ended: Future[BaseException | None] = Future()
+        self.ask(ended.set_result)
+        error = ended.result()
+        if error is not None:
+            raise error
+
+    def _take_waiting(self) -> list[Done]:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            self._is_running = bool(waiting)
+        return waiting
+
+    def _sync(self) -> BaseException | None:
+        if self._broken is not None:
+            return self._broken
         try:
             sync_directory(self._directory)
-        except BaseException as error:
-            failed = error
-            raise
-        finally:
-            with self._changed:
-                self._is_running = False
-                self._done = upto
-                if isinstance(failed, StoreBroken):
-                    self._broken = failed
-                if failed is not None:
-                    others = set(range(before + 1, upto + 1)) - {mine}
-                    self._errors.update(dict.fromkeys(others, failed))
-                self._changed.notify_all()
+        except StoreBroken as error:
+            self._broken = error
+            return error
+        except BaseException as error:  # noqa: BLE001 - it is told to all who asked
+            return error
+        return None
 
 
 def sync_directory(directory: Path) -> None:

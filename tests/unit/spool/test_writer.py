@@ -403,3 +403,46 @@ def test_failure_of_a_shared_fsync_is_everybodys(
             with pytest.raises(StoreBroken):
                 each.result()
     assert calls == 2
+
+
+def test_who_asks_while_an_fsync_runs_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that is at it goes on for those who asked meanwhile, and tells them."""
+    sync = Sync(tmp_path)
+    told: list[tuple[str, BaseException | None]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with ThreadPoolExecutor(1) as threads:
+        leader = threads.submit(sync.ask, lambda error: told.append(("first", error)))
+        assert begun.wait(30)
+        sync.ask(lambda error: told.append(("second", error)))
+        assert told == []
+        go_on.set()
+        leader.result()
+
+    assert told == [("first", None), ("second", None)]
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.EIO, StoreBroken), (errno.ENOSPC, StoreFull)]
+)
+async def test_finish_when_its_name_is_not_durable_says_so(
+    number: int, raised: type[StoreError], spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The octets are on the disk, but a crash might forget where."""
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(raised):
+        await kept(spool, MIDDLE)
