@@ -443,7 +443,8 @@ class PromptQueue(FakeQueue):
 @asynccontextmanager
 async def attempt() -> AsyncIterator[Part]:
     """What a claim costs the loop beside the queue: twenty that begin together, and are logged."""
-    metrics, running = Metrics(), log.setup(LogSection(), stream=_nowhere())
+    nowhere = _nowhere()
+    metrics, running = Metrics(), log.setup(LogSection(), stream=nowhere)
     logger = log.get_logger("gatewayd.delivery")
     clock, section = SystemClock(), DeliverySection()
     keys = (generate_rsa("example.com", "r"), generate_ed25519("example.com", "e"))
@@ -484,6 +485,7 @@ async def attempt() -> AsyncIterator[Part]:
     yield Part(name="attempt", messages=SET, run=run, prepare=prepare)
     signer.close()
     running.close()
+    nowhere.close()
 
 
 def _nowhere() -> TextIO:
