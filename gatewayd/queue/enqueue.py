@@ -124,9 +124,7 @@ def _octets(entry: Entry) -> OctetsRow:
     )
 
 
-def _recipients(
-    entry: Entry, holders: Mapping[RecipientId, AttemptId]
-) -> list[dict[str, object]]:
+def _recipients(entry: Entry, holders: Mapping[RecipientId, AttemptId]) -> list[dict[str, object]]:
     return [
         {
             "recipient_id": recipient_id,
