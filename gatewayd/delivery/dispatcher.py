@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from gatewayd.clock import Clock
@@ -184,7 +184,9 @@ class Dispatcher:
         if self._is_draining:
             await self._give_back(claims)
             return 0.0
-        return self._place(claims, wants=wants, homes=homes, lanes=lanes, now=now)
+        wait_s = self._place(claims, wants=wants, homes=homes, lanes=lanes, now=now)
+        await self._let_go_of_paused(homes.values())
+        return wait_s
 
     async def _wants(
         self, due: list[MailboxId]
@@ -286,7 +288,7 @@ class Dispatcher:
             await self._give_back(claims)
             return
         if self._is_draining:
-            self._late.extend(claims)
+            await self._give_back(claims)
             return
         for claim in claims:
             self._hold(claim, homes[_lane(claim)])
@@ -294,6 +296,7 @@ class Dispatcher:
             self._start(destination)
             self._handover.lead(lane, destination.offered)
             self._offer(destination)
+        await self._let_go_of_paused(homes.values())
 
     def _offer(self, destination: Destination) -> None:
         """Say what an acceptance may claim for it: nothing while something due waits for room."""
@@ -355,19 +358,23 @@ class Dispatcher:
             window.reached()
         else:
             window.unreachable()
-        if window.is_paused:
-            await self._give_back_waiting(destination)
+        await self._let_go_of_paused([destination])
         self._start(destination)
         self._offer(destination)
         if destination.has_more and destination.room:
             self._wakeup.notify()
 
-    async def _give_back_waiting(self, destination: Destination) -> None:
-        """Let go of what waits for a next hop that is gone: untried, so not counted."""
-        claims = list(destination.waiting)
-        destination.waiting.clear()
-        self._count(-sum(len(claim.recipients) for claim in claims), destination)
-        await self._give_back(claims)
+    async def _let_go_of_paused(self, destinations: Iterable[Destination]) -> None:
+        """Give back what waits for a next hop that is gone: untried, so not counted.
+
+        Also what was on its way here when the pause began: nothing else would start it.
+        """
+        for destination in set(destinations):
+            if destination.window.is_paused and destination.waiting:
+                claims = list(destination.waiting)
+                destination.waiting.clear()
+                self._count(-sum(len(claim.recipients) for claim in claims), destination)
+                await self._give_back(claims)
 
     async def _tidy(self) -> None:
         """Renew leases, take back those that others let expire, say goodbye to what is not used."""

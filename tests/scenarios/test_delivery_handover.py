@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gatewayd.config.delivery import NextHop
 from gatewayd.errors import StoreUnavailable
 from gatewayd.ids import MailboxId
 from gatewayd.queue.claim import Claim
@@ -107,3 +108,42 @@ async def test_a_claim_whose_way_cannot_be_found_is_given_back() -> None:
         await world.queue.until(lambda: bool(world.queue.released))
 
         assert world.queue.released == [claim]
+
+
+async def test_what_comes_when_the_breaker_has_opened_is_given_back() -> None:
+    """Its set was on its way: it waits in the queue for the probe, not here for ever."""
+    async with SmtpPeer() as gone:
+        hop = gone.next_hop()
+    late = claim_of()
+    async with Delivering() as world, Dispatching(world, FakeNextHops(smarthost=hop)) as one:
+        one.handover.hand_over([claim_of() for _ in range(3)], has_queued=False)
+        await world.queue.until_settled(3)
+        assert one.dispatcher._destinations[hop].window.is_paused
+        one.handover.hand_over([late], has_queued=False)
+        await world.queue.until(lambda: late in world.queue.released)
+
+        assert one.dispatcher._destinations[hop].recipients == 0
+
+
+async def test_what_looks_for_its_way_while_it_stops_is_given_back() -> None:
+    """The next hop is read from the store, and that takes until after the drain."""
+
+    class Slow(FakeNextHops):
+        asked, told = asyncio.Event(), asyncio.Event()
+
+        async def next_hop(self, mailbox_id: MailboxId) -> NextHop | None:
+            self.asked.set()
+            await self.told.wait()
+            return await super().next_hop(mailbox_id)
+
+    claim, hops = claim_of(), Slow()
+    async with SmtpPeer() as peer, Delivering() as world:
+        hops.smarthost = peer.next_hop()
+        async with Dispatching(world, hops) as one:
+            one.handover.hand_over([claim], has_queued=False)
+            await hops.asked.wait()
+            await one.dispatcher.drain(0.0)
+            hops.told.set()
+
+        assert world.queue.released == [claim]
+        assert peer.mails == []
