@@ -73,7 +73,12 @@ def _result(work: Callable[[], Any], done: asyncio.Future[Any]) -> _Result:
     try:
         return done, work(), None
     except BaseException as fault:  # noqa: BLE001 - it is raised again for who waits
-        return done, None, fault
+        return done, None, _for_futures(fault)
+
+
+def _for_futures(fault: BaseException) -> BaseException:
+    """A future takes no StopIteration, which would end the coroutine that waits for it."""
+    return RuntimeError("a generator ended") if isinstance(fault, StopIteration) else fault
 
 
 def _ended(share: Sequence[_Piece], loop: asyncio.AbstractEventLoop, handed: Future[None]) -> None:

@@ -63,17 +63,22 @@ async def test_the_next_turn_is_handed_over_alone(threads: SigningThreads) -> No
     assert submitted(threads) == 2
 
 
-async def test_what_fails_fails_alone(threads: SigningThreads) -> None:
-    """Others of its share have what they asked for."""
+@pytest.mark.parametrize(
+    ("fault", "told"), [(KeyError("no"), KeyError), (StopIteration(), RuntimeError)]
+)
+async def test_what_fails_fails_alone(
+    threads: SigningThreads, fault: Exception, told: type[Exception]
+) -> None:
+    """Others of its share have what they asked for, also when no future takes what it raised."""
 
     def fail() -> int:
-        raise KeyError("no")
+        raise fault
 
     works: list[Callable[[], int]] = [lambda: 1, fail, lambda: 3, lambda: 4]
     one, error, three, four = await asyncio.gather(*map(threads.run, works), return_exceptions=True)
 
     assert [one, three, four] == [1, 3, 4]
-    assert isinstance(error, KeyError)
+    assert isinstance(error, told)
 
 
 async def test_who_is_cancelled_is_not_worked_for(threads: SigningThreads) -> None:
