@@ -63,6 +63,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 _TOGETHER: Final = 100  # lines in one write
 _AT_ONCE: Final = 20  # lines of a second that are written as they come; after them
 _PAUSE_S: Final = 0.02  # between writes: to wake the thread for each costs its caller more than it
+_ERRORS: Final = frozenset(("error", "critical"))  # these end the pause
 _ENCODED: Final = 120  # characters without a gap, from which on a text may be an encoded secret
 _KEYS: Final = 512  # names of fields that are kept cleaned
 SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
@@ -157,6 +158,7 @@ class Logging:
         self._limit = QUEUE_EVENTS
         self._records: queue.SimpleQueue[logging.LogRecord | _Event | None] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._is_urgent = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -166,12 +168,15 @@ class Logging:
             self._records.put(record)
         else:
             self._drop(1)
+        if _is_error(record):
+            self._is_urgent.set()  # what follows it may be the end of the process
 
     def close(self) -> None:
         """Write what waits, for at most CLOSE_TIMEOUT_S. May be called twice."""
         if self._closed.is_set():
             return
         self._closed.set()
+        self._is_urgent.set()
         atexit.unregister(self.close)
         self._records.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)  # standard error may be stuck: nothing more to be done
@@ -200,8 +205,9 @@ class Logging:
             if now_s - since_s > 1:
                 since_s, count = now_s, 0
             count += len(lines)
-            if count > _AT_ONCE and records.empty():
-                self._closed.wait(_PAUSE_S)
+            if count > _AT_ONCE and records.empty() and not self._closed.is_set():
+                self._is_urgent.wait(_PAUSE_S)
+                self._is_urgent.clear()
 
     def _render(self, record: logging.LogRecord | _Event, lines: list[str]) -> None:
         try:
@@ -222,6 +228,12 @@ class Logging:
                     self._write([line])
         except Exception:  # noqa: BLE001 - whatever stands for standard error; as in _render
             self._drop(len(lines))
+
+
+def _is_error(record: logging.LogRecord | _Event) -> bool:
+    if isinstance(record, tuple):
+        return record[1] in _ERRORS
+    return record.levelno >= logging.ERROR
 
 
 class _Lines:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gatewayd import log
+from tests.peers.waiting import eventually
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLW9mLWl0"
 Write = Callable[[], list[dict[str, Any]]]
@@ -407,6 +408,29 @@ def test_what_waits_is_written_together(written: Written) -> None:
 
     assert stream.writes == 2
     assert len(stream.getvalue().splitlines()) == 21
+
+
+@pytest.mark.parametrize("name", ["gatewayd.x", "library"])
+def test_an_error_is_written_without_a_pause(
+    written: Written, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Under load lines wait for more of them; what follows an error may be the end."""
+    monkeypatch.setattr(log, "_PAUSE_S", 600.0)
+    stream = Stuck()
+    written.logging = log.setup(LogSettings(), stream=stream)
+    logger = log.get_logger("gatewayd.x")
+    logger.info("first")
+    assert stream.reached.wait(10)
+    for number in range(2 * log._AT_ONCE):
+        logger.info("next", number=number)
+    stream.released.set()
+    if name == "library":
+        logging.getLogger(name).error("last")
+    else:
+        logger.error("last")
+
+    eventually(lambda: '"last"' in stream.getvalue(), within_s=60)
+    assert len(stream.getvalue().splitlines()) == 2 * log._AT_ONCE + 2
 
 
 class Unshowable:
