@@ -17,6 +17,7 @@ from gatewayd.mail.mailbox_list import HeaderSyntaxError, addresses
 BOUND: Final = (
     "From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To",
 )  # fmt: skip
+_REMEMBERED_OCTETS: Final = 998  # of a field; what is longer is no agent's, and 4096 are kept
 _BOUND_KEYS: Final = tuple((name, name.lower().encode()) for name in BOUND)
 
 
@@ -45,7 +46,7 @@ def check_header(header: HeaderSection, mailbox: Address) -> None:
 
 def _check_field(name: str, value: bytes, mailbox: Address) -> None:
     try:
-        key = _only_key(value)
+        key = _remembered_key(value) if len(value) <= _REMEMBERED_OCTETS else _only_key(value)
     except HeaderSyntaxError as error:
         raise _refused(f"{name} is not one plain mailbox: {error}") from error
     if key != mailbox.key:
@@ -53,6 +54,10 @@ def _check_field(name: str, value: bytes, mailbox: Address) -> None:
 
 
 @functools.lru_cache(maxsize=4096)  # an agent's From is the same in every message
+def _remembered_key(value: bytes) -> str | None:
+    return _only_key(value)
+
+
 def _only_key(value: bytes) -> str | None:
     """The key of the only address in a field; None if there is not exactly one."""
     found = addresses(value)

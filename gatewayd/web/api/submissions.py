@@ -28,6 +28,7 @@ from gatewayd.web import problems
 from gatewayd.web.api.models import AttachmentObject, SendMessage
 
 _RECIPIENT_FIELDS: Final[tuple[Literal["to", "cc", "bcc"], ...]] = ("to", "cc", "bcc")
+_ADDRESS_CHARACTERS: Final = 64  # of IPv6, with the name of an interface
 _IN_ENVELOPE: Final = re.compile(r"/recipients/(\d{1,9})\b")
 
 
@@ -291,9 +292,13 @@ def _recipient_missing() -> Refused:
     return Refused(Code.RECIPIENT_MISSING, f"No recipient: {detail}.", faults=[fault])
 
 
-@functools.lru_cache(maxsize=4096)  # a client keeps its connections, and comes back
 def _ip(host: str) -> str:
     """The address of a peer; a proxy may have written anything."""
+    return _remembered_ip(host) if len(host) <= _ADDRESS_CHARACTERS else ""
+
+
+@functools.lru_cache(maxsize=4096)  # a client keeps its connections, and comes back
+def _remembered_ip(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

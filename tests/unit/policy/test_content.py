@@ -80,6 +80,16 @@ def test_originator_field_is_the_mailbox(name: str, value: bytes, is_good: bool)
     assert code is (None if is_good else Code.SENDER_NOT_ALLOWED)
 
 
+def test_a_long_originator_field_is_read_and_not_remembered() -> None:
+    """4096 fields are kept: with comments of 60 KiB in each they would fill the memory."""
+    comments = b"".join(b"\r\n (" + b"x" * 900 + b")" for _ in range(60))
+    header = HeaderSection(b"From: " + ANN.encode() + comments + b"\r\n")
+    before = identity._remembered_key.cache_info().misses
+
+    assert _code(identity.check_header, header, MAILBOX) is None
+    assert identity._remembered_key.cache_info().misses == before
+
+
 # --- limits ---
 
 
