@@ -6,14 +6,12 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from gatewayd.errors import StoreBroken
 
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
-
 
 Done = Callable[[BaseException | None], None]
 
@@ -29,7 +27,6 @@ class Sync:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
-        self._asked = 0
         self._waiting: list[Done] = []
         self._is_running = False
         self._broken: StoreBroken | None = None
@@ -42,7 +39,6 @@ class Sync:
                 nothing.
         """
         with self._lock:
-            self._asked += 1
             self._waiting.append(done)
             if self._is_running:
                 return
@@ -51,18 +47,6 @@ class Sync:
             error = self._sync()
             for each in waiting:
                 each(error)
-
-    def wait(self) -> None:
-        """Return when every name that was there before the call is durable.
-
-        Raises:
-            OSError, StoreBroken: as `sync`.
-        """
-        ended: Future[BaseException | None] = Future()
-        self.ask(ended.set_result)
-        error = ended.result()
-        if error is not None:
-            raise error
 
     def _take_waiting(self) -> list[Done]:
         with self._lock:

@@ -9,7 +9,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -345,6 +345,15 @@ async def test_those_who_finish_together_share_an_fsync(
     assert 2 <= synced <= 3  # one may have its name and not have asked yet when the first ends
 
 
+def _wait(sync: Sync) -> None:
+    """Return when the names are durable, or raise what kept them from it."""
+    ended: Future[BaseException | None] = Future()
+    sync.ask(ended.set_result)
+    error = ended.result(30)
+    if error is not None:
+        raise error
+
+
 def test_directory_that_failed_is_never_trusted_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,10 +362,10 @@ def test_directory_that_failed_is_never_trusted_again(
     with monkeypatch.context() as once:
         once.setattr(os, "fsync", failing(errno.EIO))
         with pytest.raises(StoreBroken):
-            sync.wait()
+            _wait(sync)
 
     with pytest.raises(StoreBroken):
-        sync.wait()
+        _wait(sync)
 
 
 def test_directory_without_space_may_be_tried_again(
@@ -367,9 +376,9 @@ def test_directory_without_space_may_be_tried_again(
     with monkeypatch.context() as once:
         once.setattr(os, "fsync", failing(errno.ENOSPC))
         with pytest.raises(OSError, match="No space"):
-            sync.wait()
+            _wait(sync)
 
-    sync.wait()
+    _wait(sync)
 
 
 def test_failure_of_a_shared_fsync_is_everybodys(
@@ -391,10 +400,10 @@ def test_failure_of_a_shared_fsync_is_everybodys(
 
     monkeypatch.setattr(os, "fsync", fail)
     with ThreadPoolExecutor(4) as threads:
-        leader = threads.submit(sync.wait)
+        leader = threads.submit(_wait, sync)
         begun.wait(30)
-        others = [threads.submit(sync.wait) for _ in range(3)]
-        while sync._asked < 4:
+        others = [threads.submit(_wait, sync) for _ in range(3)]
+        while len(sync._waiting) < 3:
             threading.Event().wait(0.001)
         go_on.set()
 
