@@ -23,6 +23,7 @@ due waits for a next hop, what it has room for is offered to acceptances, which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ from gatewayd.delivery.concurrency import Window
 from gatewayd.delivery.destination import Destination, shares_of, turned
 from gatewayd.delivery.ports import Log, QueuePort
 from gatewayd.delivery.smtp.pool import Pool
-from gatewayd.errors import StoreFull, StoreUnavailable
+from gatewayd.errors import StoreError, StoreFull, StoreUnavailable
 from gatewayd.events.wakeup import Wakeup
 from gatewayd.ids import AttemptId, MailboxId
 from gatewayd.queue.claim import Claim
@@ -150,11 +151,9 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=timeout_s)
 
     async def _await_commits(self) -> None:
-        """Let what is on its way to us come."""
-        try:
+        """Let what is on its way to us come; from a store that fails nothing does."""
+        with contextlib.suppress(StoreError):  # whoever wrote is told, and the drain goes on
             await self._queue.flush()
-        except (StoreUnavailable, StoreFull) as fault:
-            self._log.error("release_failed", claims=0, reason=str(fault))
 
     async def _give_back(self, claims: Collection[Claim]) -> None:
         if not claims:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gatewayd.config.delivery import NextHop
-from gatewayd.errors import StoreUnavailable
+from gatewayd.errors import StoreBroken, StoreError, StoreUnavailable
 from gatewayd.ids import MailboxId
 from gatewayd.queue.claim import Claim
 from gatewayd.queue.handover import Room
@@ -147,3 +149,15 @@ async def test_what_looks_for_its_way_while_it_stops_is_given_back() -> None:
 
         assert world.queue.released == [claim]
         assert peer.mails == []
+
+
+@pytest.mark.parametrize(
+    "fault", [StoreUnavailable("busy"), StoreBroken("gone", exit_code=74)], ids=["busy", "broken"]
+)
+async def test_a_store_that_fails_does_not_keep_the_others_from_stopping(fault: StoreError) -> None:
+    """Services are drained together: what one raises ends the drain of all."""
+    async with Delivering() as world, Dispatching(world, FakeNextHops()):
+        world.queue.faults["flush"] = [fault]
+
+    assert world.queue.released == []
+    assert world.queue.faults["flush"] == []
